@@ -1,0 +1,1 @@
+"""A mail server whose behaviour is written in Python."""

@@ -1,0 +1,153 @@
+"""Mail addresses: parsed once at the edge, exact ever after.
+
+The grammar is RFC 5321 §4.1.2 with RFC 6531 §3.3 for addresses beyond ASCII. The local part is kept unquoted and its case is kept, since
+"the local-part of a mailbox MUST BE treated as case sensitive" (RFC 5321 §2.4); the domain is kept in lower case, so that a sink can
+compare it with ``==``. Rejected: the grammar of header fields (RFC 5322), whose comments and folding do not occur in an envelope.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+from typing import Self
+
+import msgspec
+
+from ..errors import AddressError
+
+# RFC 5321 §4.5.3.1: 64 octets of local part, 255 of domain, 256 of path including the two angle brackets.
+MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 64, 255, 254
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010FFFF]"
+_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+# Quoted-string = DQUOTE *QcontentSMTP DQUOTE; qtextSMTP is %d32-33 / %d35-91 / %d93-126, a quoted pair is "\" and %d32-126.
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~\u0080-\U0010FFFF]|\\[ -~])*)"')
+# sub-domain = Let-dig [Ldh-str]; an underscore is let through, as real hosts use it.
+_LABEL = r"[A-Za-z0-9_\u0080-\U0010FFFF](?:[A-Za-z0-9_\-\u0080-\U0010FFFF]*[A-Za-z0-9_\u0080-\U0010FFFF])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_LITERAL = re.compile(r"\[(?:(IPv6):([0-9A-Fa-f:.]+)|([0-9.]+)|([A-Za-z0-9\-]*[A-Za-z0-9]):([!-Z^-~]+))\]", re.IGNORECASE)
+# The everyday address in one look; everything else takes the long way.
+_PLAIN = re.compile(r"([A-Za-z0-9_+\-]+(?:\.[A-Za-z0-9_+\-]+)*)@([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)")
+# A source route "SHOULD be ignored" (RFC 5321 §4.1.1.3): "@one.example,@two.example:" before the mailbox.
+_ROUTE = re.compile(r"@[^,:@\s]+(?:,@[^,:@\s]+)*:")
+
+
+class Address(msgspec.Struct, frozen=True, order=True):
+    """One mail address, or the null reverse-path.
+
+    Args:
+        local: the local part, unquoted, e.g. ``"alice"`` or ``"alice smith"``.
+        domain: the domain in lower case, an address literal such as ``"[192.0.2.1]"``, or "" (null path, or bare ``postmaster``).
+
+    Source: RFC 5321 §4.1.2.
+    """
+
+    local: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parses ``local@domain``, the bare ``postmaster``, or "" for the null path; angle brackets and a source route are allowed.
+
+        Raises: AddressError with the reason (RFC 5321 §4.1.2).
+        """
+        plain = _PLAIN.fullmatch(text)
+        if plain and ".." not in text and len(text) <= MAX_LOCAL:
+            return cls(plain[1], plain[2].lower())
+        if text.startswith("<") and text.endswith(">"):
+            text = text[1:-1]
+        if not text:
+            return cls("", "")
+        if text[0] == "@":
+            route = _ROUTE.match(text)
+            if not route:
+                raise AddressError(f"source route is malformed in {text!r}")
+            text = text[route.end() :]
+        if text.lower() == "postmaster":
+            return cls(text, "")
+        if len(text.encode()) > MAX_PATH:
+            raise AddressError(f"address is longer than {MAX_PATH} octets")
+        local, end = _parse_local(text)
+        if end >= len(text) or text[end] != "@":
+            raise AddressError(f"there is no @ after the local part in {text!r}")
+        return cls(local, _parse_domain(text[end + 1 :]))
+
+    @property
+    def is_null(self) -> bool:
+        """True for the null reverse-path ``<>`` (RFC 5321 §4.5.5)."""
+        return not self.local and not self.domain
+
+    @property
+    def is_ascii(self) -> bool:
+        """True when the address can be sent without SMTPUTF8 (RFC 6531 §3.3)."""
+        return self.local.isascii() and self.domain.isascii()
+
+    @property
+    def is_postmaster(self) -> bool:
+        """True when the local part is postmaster in any case (RFC 5321 §4.1.1.3)."""
+        return self.local.lower() == "postmaster"
+
+    def with_domain(self, domain: str) -> Self:
+        """The same local part at another domain; raises AddressError when the domain does not parse."""
+        return type(self)(self.local, _parse_domain(domain))
+
+    def with_local(self, local: str) -> Self:
+        """Another local part (given unquoted) at the same domain; raises AddressError when it cannot be written."""
+        if not local or len(local.encode()) > MAX_LOCAL or any(c < " " or c == "\x7f" for c in local):
+            raise AddressError(f"{local!r} cannot be a local part")
+        return type(self)(local, self.domain)
+
+    def __str__(self) -> str:
+        if not self.local and not self.domain:
+            return ""
+        local = self.local
+        if not _DOT_STRING.fullmatch(local):
+            local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return f"{local}@{self.domain}" if self.domain else local
+
+
+NULL = Address("", "")
+
+
+def _parse_local(text: str) -> tuple[str, int]:
+    if text[0] == '"':
+        quoted = _QUOTED.match(text)
+        if not quoted:
+            raise AddressError(f"quoted local part is malformed in {text!r}")
+        local, end = re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
+    else:
+        dots = _DOT_STRING.match(text)
+        if not dots:
+            raise AddressError(f"local part is malformed in {text!r}")
+        local, end = dots[0], dots.end()
+    if not local:
+        raise AddressError("local part is empty")
+    if len(local.encode()) > MAX_LOCAL:
+        raise AddressError(f"local part is longer than {MAX_LOCAL} octets")
+    return local, end
+
+
+def _parse_domain(text: str) -> str:
+    if text.startswith("["):
+        return _parse_literal(text)
+    if not _DOMAIN.fullmatch(text):
+        raise AddressError(f"domain {text!r} is malformed")
+    if len(text.encode()) > MAX_DOMAIN:
+        raise AddressError(f"domain is longer than {MAX_DOMAIN} octets")
+    if any(len(label.encode()) > 63 and label.isascii() for label in text.split(".")):
+        raise AddressError(f"domain {text!r} has a label longer than 63 octets")
+    return text.rstrip(".").lower()
+
+
+def _parse_literal(text: str) -> str:
+    literal = _LITERAL.fullmatch(text)
+    try:
+        if literal and literal[1]:
+            return f"[IPv6:{IPv6Address(literal[2])}]"
+        if literal and literal[3]:
+            return f"[{IPv4Address(literal[3])}]"
+    except ValueError as error:
+        raise AddressError(f"address literal {text!r} is malformed: {error}") from None
+    if not literal:
+        raise AddressError(f"address literal {text!r} is malformed")
+    return text

@@ -1,0 +1,78 @@
+"""The envelope: who sent it, to whom, and what the client asked for on MAIL and RCPT.
+
+The names are those of RFC 5321 and RFC 3461. Parameters that Penstock does not know are kept as they came, since "it is the job of the next
+one to judge them" is how extensions travel; what a sink adds to a recipient travels in ``properties``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .address import NULL, Address
+
+# RFC 3461 §4.1: NOTIFY=NEVER must stand alone; the others may be combined.
+NOTIFY_VALUES = frozenset({"never", "success", "failure", "delay"})
+
+
+class Recipient(msgspec.Struct):
+    """One recipient of a message; a sink edits it in place.
+
+    Args:
+        address: where it goes now.
+        original: the address that the client gave in RCPT; "" when a sink added the recipient.
+        notify: lower-case words of NOTIFY, empty for the default (RFC 3461 §4.1).
+        orcpt: the ORCPT value as ``type;address``, decoded, or "" (RFC 3461 §4.2).
+        parameters: further RCPT parameters as they came, by upper-case name.
+        properties: for sinks; travels with the recipient through rewriting, forks and restarts. Values must be plain data.
+    """
+
+    address: Address
+    original: str = ""
+    notify: frozenset[str] = frozenset()
+    orcpt: str = ""
+    parameters: dict[str, str] = {}
+    properties: dict[str, Any] = {}
+
+    def copy(self) -> Recipient:
+        """A copy that shares nothing changeable with this one."""
+        return Recipient(
+            self.address, self.original, self.notify, self.orcpt, dict(self.parameters), dict(self.properties)
+        )
+
+
+class MailParameters(msgspec.Struct):
+    """What the client asked for on MAIL.
+
+    Args:
+        size: SIZE in octets, or None (RFC 1870 §6).
+        body: "7BIT", "8BITMIME", or "" when not given (RFC 6152).
+        smtputf8: SMTPUTF8 was given (RFC 6531 §3.4).
+        ret: "FULL", "HDRS" or "" (RFC 3461 §4.3).
+        envid: ENVID, decoded, or "" (RFC 3461 §4.4).
+        other: further parameters as they came, by upper-case name.
+    """
+
+    size: int | None = None
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    other: dict[str, str] = {}
+
+    def copy(self) -> MailParameters:
+        """A copy that shares nothing changeable with this one."""
+        return MailParameters(self.size, self.body, self.smtputf8, self.ret, self.envid, dict(self.other))
+
+
+class Envelope(msgspec.Struct):
+    """Sender, recipients and what was asked for (RFC 5321 §2.3.1)."""
+
+    sender: Address = NULL
+    recipients: list[Recipient] = []
+    parameters: MailParameters = msgspec.field(default_factory=MailParameters)
+
+    def copy(self) -> Envelope:
+        """A copy that shares nothing changeable with this one."""
+        return Envelope(self.sender, [r.copy() for r in self.recipients], self.parameters.copy())

@@ -1,0 +1,1 @@
+"""What survives a crash: the spool's interface and its back-ends."""
