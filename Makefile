@@ -1,0 +1,76 @@
+# Everything a developer types. Needs Python 3.11 or newer, make, and a package registry; nothing else.
+#
+#   make run      a server on 127.0.0.1:2525, from nothing
+#   make test     all tests; as root on Debian it first installs the mail clients that they talk to
+#   make check    style, types and layers
+#   make bench    against Postfix and aiosmtpd, on this machine (QUICK=1 for a short run)
+#
+# PYTHON picks the interpreter the environment is made from, VENV where it is.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+CONFIG := examples/penstock.toml
+ADDRESS := 127.0.0.1:2525
+MAIL := penstock-data
+
+.PHONY: run test check bench profile clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.stamp-run
+	@echo
+	@echo "Penstock listens on $(ADDRESS). In another terminal, send it a first message:"
+	@echo
+	@echo "    swaks --server $(ADDRESS) --from you@client.example --to alice@example.com"
+	@echo "    $(BIN)/penstock send --server $(ADDRESS) --from you@client.example --to alice@example.com"
+	@echo
+	@echo "and see where it went:"
+	@echo
+	@echo "    find $(MAIL) -path '*/new/*' -type f"
+	@echo
+	@echo "Stop the server with Ctrl-C."
+	@echo
+	@exec $(BIN)/penstock serve --config $(CONFIG)
+
+test: $(VENV)/.stamp-dev
+	@sh .ci/packages
+	$(BIN)/python -m pytest --durations=15 $(ARGS)
+
+check: $(VENV)/.stamp-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.stamp-bench
+	@sh .ci/packages
+	$(BIN)/python -m bench.run $(if $(QUICK),--quick) $(ARGS)
+
+profile: $(VENV)/.stamp-bench
+	@sh .ci/packages
+	$(BIN)/python -m bench.profile $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One stamp for each set of packages: installing happens again only when pyproject.toml changes.
+
+$(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.stamp-run
+
+$(VENV)/.stamp-bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.stamp-run $(VENV)/.stamp-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "could not make $(VENV); on Debian the package python3-venv is needed" >&2; exit 1; }

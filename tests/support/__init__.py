@@ -1,0 +1,1 @@
+"""What tests that start a real server share: processes, load, messages, mailboxes."""
