@@ -6,6 +6,7 @@ one to judge them" is how extensions travel; what a sink adds to a recipient tra
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -37,9 +38,8 @@ class Recipient(msgspec.Struct):
 
     def copy(self) -> Recipient:
         """A copy that shares nothing changeable with this one."""
-        return Recipient(
-            self.address, self.original, self.notify, self.orcpt, dict(self.parameters), dict(self.properties)
-        )
+        properties = deepcopy(self.properties) if self.properties else {}
+        return Recipient(self.address, self.original, self.notify, self.orcpt, dict(self.parameters), properties)
 
 
 class MailParameters(msgspec.Struct):

@@ -1,0 +1,189 @@
+"""Bindings: which handler is asked at which event, in which order, on which conditions; checked whole before the server starts.
+
+A binding as an administrator writes it names a sink; each handler of the sink becomes one element in the tuple of its event. What could never
+fire, or could never be answered, is refused here with the place and the reason: silent non-firing was what cost the original's users days.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from ..errors import ConfigError
+from .catalog import Event, Verb
+from .rule import Match, Test, compile_match
+from .sink import Mark, Sink, marks_of
+from .verdict import Verdict
+from .work import Scope
+
+Mode = Literal["inline", "loop", "thread"]
+OnError = Literal["defer", "reject", "continue"]
+BUILT_IN, DEFAULT, LAST = 16384, 24575, 32767
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """A sink and how it is to be bound; what one ``[[binding]]`` table says.
+
+    Args:
+        name: unique.
+        sink: the object.
+        priority: 0 to 32767; 0 is asked first, the built-in policy is at 16384.
+        match: conditions, all of which must hold; None for all events.
+        timeout: seconds that a handler may take.
+        on_error: what becomes of a question whose handler fails: "defer", "reject" or "continue".
+        run_in: "loop", "thread", or "" for what suits the handler: ``async def`` on the loop, ``def`` in a thread.
+        where: where it is written, for errors.
+    """
+
+    name: str
+    sink: Sink[Any]
+    priority: int = DEFAULT
+    match: Match | None = None
+    timeout: float = 30.0
+    on_error: OnError = "defer"
+    run_in: str = ""
+    where: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a binding did: times asked, times its conditions held, verdicts, errors, and seconds spent in its handler."""
+
+    asked: int = 0
+    matched: int = 0
+    verdicts: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Binding:
+    """One handler at one event."""
+
+    name: str
+    event: type[Event]
+    handler: Callable[[Any], Any]
+    method: str
+    mode: Mode
+    plug: Plug
+    tests: list[tuple[str, Test]]
+    scope: Scope
+    keyword: str = ""
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def key(self) -> str:
+        """Which of the sink's handlers this is, unique among all bindings."""
+        return f"{self.name}:{self.method}"
+
+
+Chain = tuple[Binding, ...]
+
+
+class Bindings:
+    """All bindings of one generation of the configuration; never changed once it is built.
+
+    ``chains`` has the tuple of each event in order; ``verbs`` those of Verb, by keyword; ``advertised`` the EHLO lines of new verbs.
+    """
+
+    __slots__ = ("advertised", "all", "chains", "plugs", "verbs")
+
+    def __init__(self, plugs: Sequence[Plug]) -> None:
+        self.plugs = tuple(plugs)
+        self.all = sorted((b for plug in plugs for b in _bind(plug)), key=lambda b: b.plug.priority)
+        events = {b.event for b in self.all if b.event is not Verb}
+        self.chains: dict[type[Event], Chain] = {e: tuple(b for b in self.all if b.event is e) for e in events}
+        keywords = {b.keyword for b in self.all if b.keyword}
+        self.verbs: dict[str, Chain] = {k: tuple(b for b in self.all if b.keyword == k) for k in keywords}
+        marks = [(plug, mark) for plug in plugs for _, mark in marks_of(type(plug.sink))]
+        self.advertised = list(dict.fromkeys(mark.advertise for _, mark in marks if mark.advertise))
+        _check_names(plugs)
+
+    def chain(self, event: type[Event]) -> Chain:
+        """The bindings of an event, in the order in which they are asked."""
+        return self.chains.get(event, ())
+
+
+def _check_names(plugs: Sequence[Plug]) -> None:
+    seen: dict[str, Plug] = {}
+    for plug in plugs:
+        if plug.name in seen:
+            first = seen[plug.name].where or "above"
+            raise ConfigError(plug.where, f"there are two bindings with the name {plug.name!r}", f"the other one is {first}")
+        seen[plug.name] = plug
+
+
+def _bind(plug: Plug) -> list[Binding]:
+    """The bindings of one plug. Raises ConfigError with what could never work."""
+    if not 0 <= plug.priority <= LAST:
+        raise ConfigError(f"{plug.where}.priority", f"{plug.priority} is not between 0 and {LAST}")
+    marks = marks_of(type(plug.sink))
+    if not marks:
+        sink = type(plug.sink).__qualname__
+        raise ConfigError(plug.where, f"sink {sink} handles no event", "decorate a method with @on(...) and an event class")
+    return [_bind_one(plug, name, mark, event) for name, mark in marks for event in mark.events]
+
+
+def _bind_one(plug: Plug, method: str, mark: Mark, event: type[Event]) -> Binding:
+    handler = getattr(plug.sink, method)
+    place = f"{plug.where or plug.name}: {type(plug.sink).__qualname__}.{method}"
+    _check_signature(place, handler, event)
+    tests = []
+    for match in (plug.match, mark.match):
+        try:
+            tests += compile_match(match, event) if match else []
+        except ValueError as error:
+            raise ConfigError(f"{plug.where}.match", str(error)) from None
+    mode = _mode(place, plug.run_in, inspect.iscoroutinefunction(handler), mark.blocking)
+    return Binding(plug.name, event, handler, method, mode, plug, tests, Scope(plug.name, plug.name), mark.keyword)
+
+
+def _mode(place: str, run_in: str, is_async: bool, blocking: bool) -> Mode:
+    if run_in == "thread" and is_async:
+        raise ConfigError(place, "'run_in = \"thread\"' is for a plain 'def'", "write 'def' in place of 'async def', or run it on the loop")
+    if is_async:
+        return "loop"
+    return "inline" if run_in == "loop" or (not blocking and run_in != "thread") else "thread"
+
+
+def _check_signature(place: str, handler: Callable[..., Any], event: type[Event]) -> None:
+    """A handler takes one event, of this type, and returns None or a verdict that the event admits."""
+    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise ConfigError(place, "a handler returns its verdict; this one uses 'yield'")
+    parameters = list(inspect.signature(handler).parameters.values())
+    if sum(1 for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)) != 1:
+        raise ConfigError(place, f"a handler takes one event; this one takes {inspect.signature(handler)}", _wanted(event))
+    try:
+        hints = typing.get_type_hints(handler)
+    except (NameError, AttributeError, TypeError):
+        return  # a name that only a type checker can see; what the handler returns is checked again when it does
+    shown = hints.get(parameters[0].name)
+    if shown is not None and not any(isinstance(t, type) and issubclass(event, t) for t in _members(shown)):
+        raise ConfigError(place, f"the handler is bound to {event.__name__} but takes {_show(shown)}", _wanted(event))
+    for answer in _members(hints["return"]) if "return" in hints else []:
+        if answer is type(None) or answer is Any:
+            continue
+        if not (isinstance(answer, type) and issubclass(answer, (*event.admits, _Nothing))):
+            raise ConfigError(place, f"{event.__name__} cannot be answered with {_show(answer)}", _wanted(event))
+
+
+class _Nothing(Verdict):
+    """No verdict at all; stands in where an event admits none."""
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _show(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))
+
+
+def _wanted(event: type[Event]) -> str:
+    answers = " | ".join([*(verdict.__name__ for verdict in event.admits), "None"])
+    return f"it should be (self, event: {event.__name__}) -> {answers}"

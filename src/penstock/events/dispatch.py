@@ -1,0 +1,218 @@
+"""Dispatch: asks the bindings of an event in order until one gives a final verdict.
+
+Where all bindings are ``inline`` (or there are none) the answer is there at once, without task or coroutine; the rest goes on in a coroutine
+from the first binding that has to wait. A handler's drafts count when it returns and are dropped when it raises or takes too long; in that
+last case the event object is left behind with the handler, which may still be running in a thread, and the chain goes on with a clone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import SinkError, SinkTimeout
+from ..observe.log import Log
+from .binding import Binding, Chain
+from .catalog import Event
+from .verdict import Defer, Reject, Rewrite, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of asking.
+
+    Args:
+        verdict: the final verdict, or None to proceed.
+        by: the name of the binding that gave it, or "".
+        failed: True when it stands for a sink that failed.
+    """
+
+    verdict: Verdict | None = None
+    by: str = ""
+    failed: bool = False
+
+
+PROCEED = Outcome()
+# What a client hears of a sink that failed: nothing of why.
+_FAILED_DEFER = Defer(451, "4.3.0", "Temporary failure, please try again later")
+_FAILED_REJECT = Reject(554, "5.3.0", "The message cannot be handled")
+
+
+class Dispatcher:
+    """Asks and tells.
+
+    Args:
+        log: where failures of sinks are written.
+        executor: the threads for plain ``def`` handlers; None for the loop's own.
+    """
+
+    def __init__(self, log: Log, executor: Executor | None = None) -> None:
+        self._log = log
+        self._executor = executor
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def ask(self, event: Event, chain: Chain) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """Asks the bindings of a question; the outcome at once, or a coroutine that gives it."""
+        for index, binding in enumerate(chain):
+            if not wanted(binding, event):
+                continue
+            if binding.mode != "inline":
+                return self._ask_from(event, chain, index)
+            outcome = self._ask_inline(binding, event)
+            if outcome is not None:
+                return outcome
+        return PROCEED
+
+    def tell(self, event: Event, chain: Chain) -> None:
+        """Tells the bindings of a report, in the background."""
+        if chain:
+            task = asyncio.get_running_loop().create_task(self._tell(event, chain))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def drain(self) -> None:
+        """Waits until all reports are told."""
+        while self._telling:
+            await asyncio.wait(set(self._telling))
+
+    def _ask_inline(self, binding: Binding, event: Event) -> Outcome | None:
+        started = time.perf_counter()
+        begin(binding, event)
+        try:
+            verdict = binding.handler(event)
+            return self._settle(binding, event, verdict)
+        except Exception as error:
+            return self._failed(binding, event, error)
+        finally:
+            binding.counters.seconds += time.perf_counter() - started
+
+    async def _ask_from(self, event: Event, chain: Chain, first: int) -> Outcome:
+        for index in range(first, len(chain)):
+            binding = chain[index]
+            if index > first and not wanted(binding, event):
+                continue
+            if binding.mode == "inline":
+                outcome = self._ask_inline(binding, event)
+            else:
+                outcome = await self._ask_waiting(binding, event)
+                if outcome is _LEFT_BEHIND:
+                    event, outcome = event.clone(), self._policy(binding)
+            if outcome is not None:
+                return outcome
+        return PROCEED
+
+    async def _ask_waiting(self, binding: Binding, event: Event) -> Outcome | None:
+        started = time.perf_counter()
+        begin(binding, event)
+        try:
+            verdict = await self._run(binding, event)
+            return self._settle(binding, event, verdict)
+        except SinkTimeout as error:
+            self._failed(binding, event, error)
+            return _LEFT_BEHIND
+        except Exception as error:
+            return self._failed(binding, event, error)
+        finally:
+            binding.counters.seconds += time.perf_counter() - started
+
+    async def _run(self, binding: Binding, event: Event) -> Any:
+        """Runs a handler under its deadline. A thread cannot be stopped: after the deadline nobody waits for it any more."""
+        timeout = asyncio.timeout(binding.plug.timeout)
+        try:
+            async with timeout:
+                if binding.mode == "loop":
+                    return await binding.handler(event)
+                return await asyncio.get_running_loop().run_in_executor(self._executor, binding.handler, event)
+        except TimeoutError:
+            if timeout.expired():
+                raise SinkTimeout(binding.name, f"no answer within {binding.plug.timeout:g} s") from None
+            raise
+
+    def _settle(self, binding: Binding, event: Event, verdict: Any) -> Outcome | None:
+        """Makes the handler's drafts count; the outcome, or None to go on with the next binding."""
+        if verdict is not None and not isinstance(verdict, event.admits):
+            raise SinkError(binding.name, f"{type(event).__name__} cannot be answered with {verdict!r}")
+        forks = len(event.facts.message.forks) if event.facts.message else 0
+        event.commit()
+        if verdict is None or type(verdict) is Rewrite:
+            if verdict is not None:
+                event.apply(verdict)
+                binding.counters.verdicts += 1
+            if event.stage:
+                _remember(binding, event, forks)
+            return None
+        binding.counters.verdicts += 1
+        return Outcome(verdict, binding.name)
+
+    def _failed(self, binding: Binding, event: Event, error: Exception) -> Outcome | None:
+        binding.counters.errors += 1
+        self._log.error(
+            "sink failed",
+            binding=binding.name,
+            event_name=type(event).__name__,
+            on_error="ignored" if event.report else binding.plug.on_error,
+            error=f"{type(error).__name__}: {error}",
+            exc_info=None if isinstance(error, SinkError) else error,
+            **_ids(event),
+        )
+        return None if event.report else self._policy(binding)
+
+    def _policy(self, binding: Binding) -> Outcome | None:
+        if binding.plug.on_error == "continue":
+            return None
+        verdict = _FAILED_REJECT if binding.plug.on_error == "reject" else _FAILED_DEFER
+        return Outcome(verdict, binding.name, failed=True)
+
+    async def _tell(self, event: Event, chain: Chain) -> None:
+        for binding in chain:
+            if wanted(binding, event):
+                if binding.mode == "inline":
+                    self._ask_inline(binding, event)
+                elif await self._ask_waiting(binding, event) is _LEFT_BEHIND:
+                    event = event.clone()
+
+
+_LEFT_BEHIND = Outcome(failed=True)
+
+
+def begin(binding: Binding, event: Event) -> None:
+    """Starts a handler's drafts and its count."""
+    binding.counters.matched += 1
+    event.begin(binding.scope)
+
+
+def wanted(binding: Binding, event: Event) -> bool:
+    """Whether a binding is to be asked: its conditions hold, and the message neither came from it nor was seen by it at this stage."""
+    binding.counters.asked += 1
+    message = event.facts.message
+    if message is not None:
+        record = message.record
+        if record.skip and binding.name in record.skip:
+            return False
+        if event.stage and binding.key in record.done:
+            return False
+    event.matched_recipients = ()
+    return all(test(event) for _, test in binding.tests) if binding.tests else True
+
+
+def _remember(binding: Binding, event: Event, forks: int) -> None:
+    """Notes that this stage is done with this binding, for the message and for the copies that it split off."""
+    message = event.facts.message
+    if message is not None:
+        done = [*message.record.done, binding.key]
+        message.record.done = done
+        for fork in message.forks[forks:]:
+            fork.record.done = done
+
+
+def _ids(event: Event) -> dict[str, str]:
+    ids = {}
+    if event.facts.message is not None:
+        ids["message"] = event.facts.message.record.id
+    if event.facts.session is not None:
+        ids["session"] = event.facts.session.id
+    return ids

@@ -1,0 +1,310 @@
+"""A message as a sink sees it: envelope, header and content, to read and to edit.
+
+A sink edits a draft. When its handler returns, the dispatcher calls ``commit`` and the draft becomes the message; when it raises or takes too
+long, the draft is dropped and nothing happened. Content is never re-printed: an edited header takes the place of the old one, and every other
+octet stays what it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import io
+import os
+import re
+from collections.abc import AsyncIterator, Iterable
+from copy import deepcopy
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from ..errors import PenstockError
+from ..mail.address import Address
+from ..mail.content import CHUNK, Content, JoinedContent, MemoryContent, chunks
+from ..mail.envelope import MailParameters, Recipient
+from ..mail.header import Header, split_header
+from ..mail.message import Direction, MessageRecord, Origin
+from .recipients import Recipients, as_address
+from .work import Backplane, MessageWork, Scope
+
+# How much of a content is looked at to find its header; Postfix' header_size_limit is 100 KiB.
+HEADER_LOOK = 1024 * 1024
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class Message:
+    """One message, as one sink sees and edits it.
+
+    Edits are saved when the handler returns, and undone when it raises.
+    """
+
+    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_states", "_work")
+
+    def __init__(self, work: MessageWork, scope: Scope, server: Backplane) -> None:
+        self._work = work
+        self._scope = scope
+        self._server = server
+        self._sender: Address | None = None
+        self._recipients: Recipients | None = None
+        self._header: Header | None = None
+        self._content: Content | None = None
+        self._states: dict[str, dict[str, Any]] = {}
+        self._children: list[Message] = []
+
+    @property
+    def id(self) -> str:
+        """The queue id, as the client reads it in ``250 2.0.0 Ok: queued as ID``."""
+        return self._work.record.id
+
+    @property
+    def origin(self) -> Origin:
+        """How the message entered: "smtp", "submission-api", "pickup", "milter", "dsn" or "sink"."""
+        return self._work.record.origin
+
+    @property
+    def direction(self) -> Direction:
+        """ "in" from outside, "out" to outside, or "internal"."""
+        return self._work.record.direction
+
+    @property
+    def received(self) -> datetime:
+        """When the message entered, in UTC."""
+        return datetime.fromtimestamp(self._work.record.received, UTC)
+
+    @property
+    def parent(self) -> str:
+        """The id of the message that this one was forked from, or ""."""
+        return self._work.record.parent
+
+    @property
+    def parameters(self) -> MailParameters:
+        """What the client asked for on MAIL; a copy."""
+        return self._work.record.envelope.parameters.copy()
+
+    @property
+    def sender(self) -> Address:
+        """The reverse-path; may be set, to an address or its text."""
+        return self._work.record.envelope.sender if self._sender is None else self._sender
+
+    @sender.setter
+    def sender(self, address: Address | str) -> None:
+        self._sender = as_address(address)
+
+    @property
+    def recipients(self) -> Recipients:
+        """The recipients: iterate, add, remove, or change one in place."""
+        if self._recipients is None:
+            self._recipients = Recipients([r.copy() for r in self._work.record.envelope.recipients])
+        return self._recipients
+
+    @property
+    def header(self) -> Header:
+        """The header fields: get, add, replace, remove."""
+        if self._header is None:
+            self._header = Header(_header_bytes(self._work.record, self._content or self._need_content()))
+        return self._header
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What this sink remembers about this message; plain data, private to the sink, kept across restarts."""
+        return self.shared(self._scope.owner)
+
+    def shared(self, name: str) -> dict[str, Any]:
+        """What all sinks that know this name remember together about this message."""
+        if name not in self._states:
+            self._states[name] = deepcopy(self._work.record.state.get(name, {}))
+        return self._states[name]
+
+    @property
+    def content(self) -> Content:
+        """The whole content with all edits, to be read in parts with ``read(offset, length)``; this may block, so use it in threads."""
+        content = self._content or self._need_content()
+        record = self._work.record
+        if self._header is not None and self._header.edited:
+            offset = 0 if self._content else record.body_offset
+            old = b"" if self._content or record.header is None else record.header
+            return _with_header(self._header.to_bytes(), content, old, offset)
+        if self._content is None and record.header is not None:
+            return JoinedContent(record.header, content, record.body_offset)
+        return content
+
+    @property
+    def size(self) -> int:
+        """Octets of the content with all edits."""
+        return self.content.size
+
+    async def read(self) -> bytes:
+        """The whole content with all edits."""
+        content = self.content
+        return content.read() if content.in_memory else await asyncio.to_thread(content.read)
+
+    async def stream(self, size: int = CHUNK) -> AsyncIterator[bytes]:
+        """The content in pieces of at most ``size`` octets, so that a large message need not be in memory."""
+        content, offset = self.content, 0
+        while True:
+            piece = content.read(offset, size) if content.in_memory else await asyncio.to_thread(content.read, offset, size)
+            if not piece:
+                return
+            yield piece
+            offset += len(piece)
+
+    def open(self) -> BinaryIO:
+        """The content as a file to read from, for code that wants one; reading may block, so use it in a ``def`` handler."""
+        return cast(BinaryIO, io.BufferedReader(_ContentFile(self.content), CHUNK))
+
+    async def parse(self) -> EmailMessage:
+        """The content as Python's ``EmailMessage``; changing that changes nothing here until it is given to ``replace_content``."""
+        return email.message_from_bytes(await self.read(), policy=email.policy.SMTP)
+
+    async def save(self, path: Path | str) -> None:
+        """Writes the content with all edits to a file, whole or not at all, durable when this returns. Raises OSError."""
+        await asyncio.to_thread(write_durably, Path(path), self.content)
+
+    def replace_content(self, content: bytes | EmailMessage) -> None:
+        """Puts another content, header and all, in the place of the present one; line ends become CRLF."""
+        self._content, self._header = MemoryContent(as_content(content)), None
+
+    def fork(self, recipients: Iterable[Recipient | Address | str]) -> Message:
+        """Moves recipients, with their properties, to a copy that goes on after this sink; the copy, which may be edited too.
+
+        Raises: ValueError when one is not among the recipients or none is given.
+        """
+        moved = []
+        for wanted in list(recipients):
+            recipient = wanted if isinstance(wanted, Recipient) else self.recipients.find(wanted)
+            if recipient is None:
+                raise ValueError(f"{wanted} is not among the recipients")
+            self.recipients.remove(recipient)
+            moved.append(recipient)
+        if not moved:
+            raise ValueError("a fork needs at least one recipient")
+        record, content = self._settled()
+        record.envelope.recipients = moved
+        record.id, record.parent = self._server.new_id(), self.id
+        child_work = MessageWork(record, content)
+        child_work.rewritten = self._work.rewritten or self._content is not None
+        child = Message(child_work, self._scope, self._server)
+        self._children.append(child)
+        return child
+
+    def commit(self) -> None:
+        """Makes the draft the message; called by the dispatcher, not by sinks. Raises AddressError, ValueError, TypeError for bad edits."""
+        work = self._work
+        record, content = self._settled()
+        for recipient in record.envelope.recipients:
+            if isinstance(recipient.address, str):  # what a type checker refuses, but Python lets through
+                recipient.address = Address.parse(recipient.address)
+        if record != work.record or content is not work.content:
+            if record.state != work.record.state:
+                msgspec.msgpack.encode(record.state)
+            work.rewritten = work.rewritten or content is not work.content
+            work.record, work.content, work.dirty = record, content, True
+        for child in self._children:
+            child.commit()
+            work.forks.append(child._work)
+            work.forks.extend(child._work.forks)
+            child._work.forks = []
+
+    def _settled(self) -> tuple[MessageRecord, Content | None]:
+        """The record and the content as they are with this draft."""
+        old, content = self._work.record, self._content or self._work.content
+        envelope = msgspec.structs.replace(old.envelope, sender=self.sender)
+        if self._recipients is not None:
+            envelope.recipients = list(self._recipients.items)
+        record = msgspec.structs.replace(old, envelope=envelope)
+        if self._states:
+            record.state = {**old.state, **deepcopy(self._states)}
+        if self._content is not None:
+            record.header, record.body_offset = None, 0
+        if self._header is not None and self._header.edited and content is not None:
+            joined = _with_header(self._header.to_bytes(), content, record.header or b"", record.body_offset)
+            record.header, record.body_offset = joined.head, joined.skip
+        return record, content
+
+    def _need_content(self) -> Content:
+        content = self._work.content
+        if content is None:
+            raise PenstockError("the content has not arrived yet; use EndOfData or a transport event")
+        return content
+
+
+def _header_bytes(record: MessageRecord, content: Content) -> bytes:
+    """The octets of the header fields as they are recorded."""
+    if record.header is not None:
+        return split_header(record.header)[0]
+    return split_header(content.read(0, HEADER_LOOK))[0]
+
+
+def _with_header(header: bytes, content: Content, old: bytes, offset: int) -> JoinedContent:
+    """The content with other header fields; ``old`` and ``offset`` say what took the header's place before, if anything did."""
+    if not old:
+        start = content.read(0, HEADER_LOOK)
+        _, offset = split_header(start)
+        ends_in_header = offset == content.size and not start.endswith(b"\n\r\n")
+        return JoinedContent(header if ends_in_header else header + b"\r\n", content, offset)
+    return JoinedContent(header + (b"\r\n" if old.endswith(b"\n\r\n") or old == b"\r\n" else b""), content, offset)
+
+
+def as_content(content: bytes | EmailMessage) -> bytes:
+    """The octets of a content given by a sink, with CRLF line ends (RFC 5321 §2.3.8)."""
+    raw = content if isinstance(content, bytes) else content.as_bytes(policy=email.policy.SMTP)
+    return _BARE_LF.sub(b"\r\n", raw)
+
+
+def write_durably(path: Path, content: Content, prefix: bytes = b"") -> None:
+    """Writes ``prefix`` and the content to a file that appears whole and on stable storage, or not at all. Raises OSError."""
+    passing = path.with_name(f".{path.name}.part")
+    try:
+        with passing.open("wb") as file:
+            file.write(prefix)
+            for piece in chunks(content):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        passing.rename(path)
+    except BaseException:
+        passing.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in a folder durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _ContentFile(io.RawIOBase):
+    """A content read as a file."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._offset = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._content.size}[whence]
+        self._offset = max(0, base + offset)
+        return self._offset
+
+    def tell(self) -> int:
+        return self._offset
+
+    def readinto(self, buffer: Any) -> int:  # the buffer protocol has no name before Python 3.12
+        view = memoryview(buffer)
+        piece = self._content.read(self._offset, len(view))
+        view[: len(piece)] = piece
+        self._offset += len(piece)
+        return len(piece)

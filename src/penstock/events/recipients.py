@@ -1,0 +1,93 @@
+"""A message's recipients as a sink edits them: a list to add to, remove from, and change in place.
+
+Rejected: the original's way, where a sink had to build a new list and forgot somebody. What is not touched stays, with its properties and
+its DSN parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import overload
+
+from ..errors import AddressError
+from ..mail.address import Address
+from ..mail.envelope import NOTIFY_VALUES, Recipient
+
+
+class Recipients:
+    """The recipients of one message, in order.
+
+    Args:
+        items: the recipients to edit; they are not copied.
+    """
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Recipient]) -> None:
+        self.items = items
+
+    def add(
+        self, address: Address | str, *, notify: Iterable[str] = (), orcpt: str = "", properties: dict[str, object] | None = None
+    ) -> Recipient:
+        """Adds a recipient and returns it; one that is there already is returned as it is.
+
+        Args:
+            address: where to send a copy.
+            notify: "never", or any of "success", "failure", "delay" (RFC 3461 §4.1).
+            orcpt: the original recipient as ``type;address`` (RFC 3461 §4.2).
+            properties: plain data that travels with it.
+
+        Raises: AddressError; ValueError for an unknown word in ``notify``.
+        """
+        parsed = as_address(address)
+        if parsed.is_null:
+            raise AddressError("a recipient cannot be the null path")
+        words = frozenset(word.lower() for word in notify)
+        if words - NOTIFY_VALUES or ("never" in words and len(words) > 1):
+            raise ValueError(f"notify takes 'never' alone, or some of 'success', 'failure', 'delay'; not {sorted(words)}")
+        present = self.find(parsed)
+        if present:
+            return present
+        added = Recipient(parsed, notify=words, orcpt=orcpt, properties=dict(properties or {}))
+        self.items.append(added)
+        return added
+
+    def find(self, address: Address | str) -> Recipient | None:
+        """The recipient with this address, or None."""
+        parsed = as_address(address)
+        return next((r for r in self.items if r.address == parsed), None)
+
+    def remove(self, recipient: Recipient | Address | str) -> None:
+        """Removes a recipient, given as itself or by address; raises ValueError when it is not there."""
+        found = self.find(recipient) if not isinstance(recipient, Recipient) else recipient
+        for index, item in enumerate(self.items):
+            if item is found:
+                del self.items[index]
+                return
+        raise ValueError(f"{recipient} is not among the recipients")
+
+    def __iter__(self) -> Iterator[Recipient]:
+        return iter(list(self.items))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Recipient: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Recipient]: ...
+    def __getitem__(self, index: int | slice) -> Recipient | list[Recipient]:
+        return self.items[index]
+
+    def __contains__(self, wanted: object) -> bool:
+        if isinstance(wanted, Recipient):
+            return any(item is wanted for item in self.items)
+        return isinstance(wanted, Address | str) and self.find(wanted) is not None
+
+    def __repr__(self) -> str:
+        return f"Recipients({[str(r.address) for r in self.items]})"
+
+
+def as_address(address: Address | str) -> Address:
+    """The address itself, or parsed from text; raises AddressError."""
+    return Address.parse(address) if isinstance(address, str) else address

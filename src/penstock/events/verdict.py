@@ -1,0 +1,192 @@
+"""What a sink answers: one frozen value, or None to go on.
+
+One result, not three: there is no status beside a return code beside a "consumed" flag. Which event admits which verdict is declared with
+the event in ``catalog``; a verdict that its event does not admit is an error of the sink, named in the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ..mail.address import Address
+from ..mail.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The root of all verdicts; never returned itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal(Verdict):
+    """A verdict that the client hears about as a reply."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    def __post_init__(self) -> None:
+        low, high = _CODES[type(self).__name__]
+        if not low <= self.code <= high:
+            raise ValueError(f"{type(self).__name__} takes a code from {low} to {high}, not {self.code}")
+
+    @property
+    def reply(self) -> Reply:
+        """The reply that goes over the wire."""
+        return Reply(self.code, self.enhanced, self.text)
+
+
+_CODES = {"Reject": (500, 599), "Defer": (400, 499), "Disconnect": (400, 599), "Respond": (200, 599)}
+
+
+@dataclass(frozen=True, slots=True)
+class Reject(_Refusal):
+    """Refuses for good: the client gets this reply.
+
+    Args:
+        code: 500 to 599.
+        enhanced: the enhanced status code (RFC 3463).
+        text: what the client reads.
+    """
+
+    code: int = 550
+    enhanced: str = "5.7.1"
+    text: str = "Refused by policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Defer(_Refusal):
+    """Not now: on the wire a 4xx reply, in transport another try later.
+
+    Args:
+        code: 400 to 499, on the wire.
+        enhanced: the enhanced status code (RFC 3463).
+        text: what the client reads.
+        after: in transport, when to try again; None for the retry schedule.
+    """
+
+    code: int = 451
+    enhanced: str = "4.3.0"
+    text: str = "Please try again later"
+    after: timedelta | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect(_Refusal):
+    """Sends this reply and ends the session.
+
+    Args:
+        code: 421 is what a server says that goes away (RFC 5321 §3.8); 400 to 599.
+        enhanced: the enhanced status code (RFC 3463).
+        text: what the client reads.
+    """
+
+    code: int = 421
+    enhanced: str = "4.3.2"
+    text: str = "Closing connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Respond(_Refusal):
+    """Answers in place of the server: a verb's reply, or the banner at Connected.
+
+    Args:
+        code: 200 to 599.
+        enhanced: the enhanced status code, "" for none.
+        text: what the client reads; ``\\n`` separates lines.
+    """
+
+    code: int = 250
+    enhanced: str = "2.0.0"
+    text: str = "Ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Delay(Verdict):
+    """Lets the client wait before the banner.
+
+    Args:
+        time: how long.
+    """
+
+    time: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite(Verdict):
+    """Puts another address in the place of the one that was given, and goes on with the next binding.
+
+    Args:
+        address: the new address.
+    """
+
+    address: Address | str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard(Verdict):
+    """Says yes to the client and keeps nothing: of the message, or of this recipient.
+
+    Args:
+        reason: for log and reports.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine(Verdict):
+    """Keeps the message in the spool, held, until an administrator decides.
+
+    Args:
+        reason: why, for the listing.
+    """
+
+    reason: str = "quarantined by a sink"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop(Verdict):
+    """Ends the message without telling its sender.
+
+    Args:
+        reason: for log and reports.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce(Verdict):
+    """Ends the message, or this recipient, and tells the sender with a DSN (RFC 3464).
+
+    Args:
+        enhanced: the status that the DSN gives, e.g. "5.1.1" (RFC 3463).
+        text: the reason that the DSN gives.
+    """
+
+    enhanced: str = "5.0.0"
+    text: str = "The message could not be delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Verdict):
+    """This recipient has the message, durably.
+
+    Args:
+        where: for log and reports, e.g. a path.
+    """
+
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(Verdict):
+    """This recipient is served by sending to other addresses instead.
+
+    Args:
+        addresses: where to.
+    """
+
+    addresses: tuple[Address | str, ...]

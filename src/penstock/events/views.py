@@ -1,0 +1,227 @@
+"""The server and the session as a sink sees them, and a message as a report shows it.
+
+Each view belongs to one call of one handler: it knows whose private state to show, and which sink a submitted message comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from typing import Any
+
+from ..mail.address import Address
+from ..mail.content import Content, MemoryContent
+from ..mail.envelope import Envelope, Recipient
+from ..mail.header import Header
+from ..mail.message import Direction, MessageRecord, Origin
+from .message import Message, as_content
+from .recipients import Recipients, as_address
+from .work import Backplane, MessageWork, Scope, SessionWork
+
+# A message that sinks submitted while handling a message that sinks submitted ... this often is a loop.
+MAX_GENERATION = 20
+
+
+class Session:
+    """One SMTP session, as one sink sees it; everything but the state is for reading."""
+
+    __slots__ = ("_scope", "_states", "_work")
+
+    def __init__(self, work: SessionWork, scope: Scope) -> None:
+        self._work = work
+        self._scope = scope
+        self._states: dict[str, dict[str, Any]] = {}
+
+    @property
+    def id(self) -> str:
+        """Unique in the cluster; the same in every log line of the session."""
+        return self._work.id
+
+    @property
+    def client_ip(self) -> str:
+        """The client's IP address."""
+        return self._work.client_ip
+
+    @property
+    def client_port(self) -> int:
+        """The client's port."""
+        return self._work.client_port
+
+    @property
+    def client_name(self) -> str:
+        """The client's host name from DNS, or "" when it is not known."""
+        return self._work.client_name
+
+    @property
+    def helo(self) -> str:
+        """What the client called itself in HELO or EHLO, or ""."""
+        return self._work.helo
+
+    @property
+    def tls(self) -> str:
+        """The TLS version in use, or ""."""
+        return self._work.tls
+
+    @property
+    def user(self) -> str:
+        """The authenticated user, or ""."""
+        return self._work.user
+
+    @property
+    def listener(self) -> str:
+        """The name of the listener that took the connection."""
+        return self._work.listener
+
+    @property
+    def started(self) -> datetime:
+        """When the connection came, in UTC."""
+        return datetime.fromtimestamp(self._work.started, UTC)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What this sink remembers about this session, private to it."""
+        return self.shared(self._scope.owner)
+
+    def shared(self, name: str) -> dict[str, Any]:
+        """What all sinks that know this name remember together about this session."""
+        if name not in self._states:
+            self._states[name] = dict(self._work.states.get(name, {}))
+        return self._states[name]
+
+    def commit(self) -> None:
+        """Keeps what the handler changed; called by the dispatcher, not by sinks."""
+        self._work.states.update(self._states)
+
+
+class Queue:
+    """The queue, as a sink sees it."""
+
+    __slots__ = ("_backplane",)
+
+    def __init__(self, backplane: Backplane) -> None:
+        self._backplane = backplane
+
+    async def depth(self) -> int:
+        """How many messages this server keeps, whatever they wait for."""
+        return self._backplane.queue_depth()
+
+
+class Server:
+    """The server, as one sink sees it."""
+
+    __slots__ = ("_backplane", "_generation", "_scope")
+
+    def __init__(self, backplane: Backplane, scope: Scope, generation: int = 0) -> None:
+        self._backplane = backplane
+        self._scope = scope
+        self._generation = generation
+
+    @property
+    def name(self) -> str:
+        """The name of this virtual server."""
+        return self._backplane.name
+
+    @property
+    def hostname(self) -> str:
+        """The host name with which it greets."""
+        return self._backplane.hostname
+
+    @property
+    def queue(self) -> Queue:
+        """The queue."""
+        return Queue(self._backplane)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What this sink remembers in this worker process; changes are not undone, since many events share it at once."""
+        return self.shared(self._scope.owner)
+
+    def shared(self, name: str) -> dict[str, Any]:
+        """What all sinks that know this name remember together in this worker process."""
+        return self._backplane.states.setdefault(name, {})
+
+    def new_message(
+        self, *, sender: Address | str, recipients: Iterable[Address | str], content: bytes | EmailMessage
+    ) -> Message:
+        """A new message, to be edited further or given to ``submit``.
+
+        Args:
+            sender: the reverse-path; "" for the null path, which no bounce ever answers.
+            recipients: where it goes.
+            content: header and body; line ends become CRLF.
+
+        Raises: AddressError.
+        """
+        raw = as_content(content)
+        listed = Recipients([])
+        for address in recipients:
+            listed.add(address)
+        envelope = Envelope(as_address(sender), listed.items)
+        record = MessageRecord(
+            id=self._backplane.new_id(),
+            received=self._backplane.now(),
+            envelope=envelope,
+            origin="sink",
+            direction="internal",
+            size=len(raw),
+            generation=self._generation + 1,
+        )
+        return Message(MessageWork(record, MemoryContent(raw)), self._scope, self._backplane)
+
+    async def submit(self, message: Message, *, reenter: bool = False) -> str:
+        """Takes a new message into transport and returns its id when it is on stable storage.
+
+        Args:
+            message: from ``new_message``.
+            reenter: True when the sink that submits wants to see the message itself.
+
+        Raises: ValueError for a message without recipients, or after too many submissions in a chain; StorageUnavailable.
+        """
+        message.commit()
+        work = message._work  # noqa: SLF001 - the views of one event are one unit
+        if not work.record.envelope.recipients:
+            raise ValueError("a message needs at least one recipient")
+        if work.record.generation > MAX_GENERATION:
+            raise ValueError(f"more than {MAX_GENERATION} submissions by sinks led to one another: this is a loop")
+        if not reenter:
+            work.record.skip = [*work.record.skip, self._scope.binding]
+        return await self._backplane.submit(work)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSnapshot:
+    """A message as it was when a report was made; nothing in it can be changed.
+
+    Args:
+        id: the queue id.
+        sender: the reverse-path.
+        recipients: the recipients; copies.
+        origin: how it entered.
+        direction: from outside, to outside, or neither.
+        size: octets of the content.
+    """
+
+    id: str
+    sender: Address
+    recipients: tuple[Recipient, ...]
+    origin: Origin
+    direction: Direction
+    size: int
+    _content: Content | None = None
+
+    @classmethod
+    def of(cls, work: MessageWork) -> MessageSnapshot:
+        """The message as it is now."""
+        record = work.record
+        recipients = tuple(r.copy() for r in record.envelope.recipients)
+        return cls(
+            record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, work.content
+        )
+
+    @property
+    def header(self) -> Header:
+        """The header fields as they were accepted, for reading."""
+        return Header.from_content(self._content.read(0, 1024 * 1024) if self._content else b"", frozen=True)
+

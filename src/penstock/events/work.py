@@ -1,0 +1,103 @@
+"""What the server itself holds of a session and a message while sinks are asked, and what it does for sinks.
+
+Sinks never touch these: an event shows them *views* (``views``) that edit a copy, and the dispatcher copies back what a handler changed when
+it returns. So an exception, a deadline or a runaway thread can leave nothing half-edited behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..mail.content import Content
+from ..mail.message import MessageRecord
+
+
+class SessionWork:
+    """One SMTP session as the server holds it.
+
+    ``states`` is what sinks remember, by sink; the counters are told at the end of the session.
+    """
+
+    __slots__ = (
+        "client_ip", "client_name", "client_port", "helo", "id", "listener", "messages", "rejections", "started", "states", "tls", "user",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, client: tuple[str, int], listener: str, started: float) -> None:
+        self.id = session_id
+        self.client_ip, self.client_port = client
+        self.client_name = ""
+        self.helo = ""
+        self.tls = ""
+        self.user = ""
+        self.listener = listener
+        self.started = started
+        self.states: dict[str, dict[str, Any]] = {}
+        self.messages = 0
+        self.rejections = 0
+
+
+class MessageWork:
+    """One message as the server holds it: its record, its content once there is one, and what sinks made of it.
+
+    ``dirty`` says that something must be recorded; ``rewritten`` that the content itself is another; ``forks`` are the copies that sinks
+    split off, each to go on after the binding that did it.
+    """
+
+    __slots__ = ("content", "dirty", "forks", "record", "rewritten")
+
+    def __init__(self, record: MessageRecord, content: Content | None = None) -> None:
+        self.record = record
+        self.content = content
+        self.forks: list[MessageWork] = []
+        self.dirty = False
+        self.rewritten = False
+
+
+class Backplane(Protocol):
+    """What the server does for sinks; made by the composition root."""
+
+    name: str
+    hostname: str
+    states: dict[str, dict[str, Any]]
+
+    def new_id(self) -> str:
+        """A fresh queue id."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+
+    async def submit(self, work: MessageWork) -> str:
+        """Takes a message into transport; returns its id when it is durable. Raises StorageUnavailable."""
+
+    def queue_depth(self) -> int:
+        """How many messages the spool keeps."""
+
+
+class Dialogue(Protocol):
+    """Reads on while a verb's decision is open."""
+
+    async def line(self, prompt: bytes) -> bytes:
+        """Sends the prompt (a whole reply, or nothing) and returns the next line without its line end."""
+
+    async def block(self, size: int) -> bytes:
+        """The next ``size`` octets."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What an event is about: the server, and the session and message where there are such."""
+
+    server: Backplane
+    session: SessionWork | None = None
+    message: MessageWork | None = None
+
+
+@dataclass(slots=True)
+class Scope:
+    """Whose view it is: the binding that is being asked, and the sink whose private state it sees."""
+
+    binding: str
+    owner: str
+    drafts: list[Callable[[], None]] = field(default_factory=list)

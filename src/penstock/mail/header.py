@@ -1,0 +1,201 @@
+"""The header section of a message, exact to the byte where nobody edits it.
+
+Fields are kept as the octets that came, folding and odd spacing included; only what is added or replaced is written by us. Rejected: the
+standard library's ``email`` package for this, since parsing and printing with it does not give back the same bytes, and a signature that
+was valid would no longer be. It is used only to read encoded words (RFC 2047).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.errors import HeaderParseError
+from email.header import Header as EncodedHeader
+from email.header import decode_header, make_header
+from typing import Self
+
+import msgspec
+
+from ..errors import FrozenError, HeaderError
+
+# RFC 5322 §2.2: "A field name MUST be composed of printable US-ASCII characters (i.e., characters that have values between 33 and 126,
+# inclusive), except colon." White space before the colon is the obsolete form of RFC 5322 §4.5.
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*\n?)")
+_SECTION = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+(?:\n|\Z))(?:[!-9;-~]++[ \t]*+:[^\n]*+(?:\n|\Z)|[ \t]++[^\n]*+(?:\n|\Z))*+")
+_NAME = re.compile(r"[!-9;-~]{1,76}")
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
+# RFC 5322 §2.1.1: "Each line of characters MUST be no more than 998 characters, and SHOULD be no more than 78 characters".
+SOFT_LINE, HARD_LINE = 78, 998
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One header field.
+
+    Args:
+        name: as it was written.
+        raw: the whole field with name, folding and line ends, as octets.
+    """
+
+    name: str
+    raw: bytes
+
+    @property
+    def value(self) -> str:
+        """The value, unfolded, with encoded words decoded (RFC 2047); octets that are no UTF-8 become replacement characters."""
+        text = _FOLD.sub("", self.raw.partition(b":")[2].decode("utf-8", "replace")).strip()
+        if "=?" not in text:
+            return text
+        try:
+            return str(make_header(decode_header(text)))
+        except (HeaderParseError, LookupError, UnicodeError, ValueError):
+            return text
+
+
+def split_header(start: bytes) -> tuple[bytes, int]:
+    """Where the header ends: the octets of its fields, and the offset at which the body begins (after the empty line, if there is one).
+
+    Content that does not begin with a field has no header: ``(b"", 0)``; a line that is no field ends the header (RFC 5322 §2.1).
+    """
+    section = _SECTION.match(start)
+    end = section.end() if section else 0
+    for blank in (b"\r\n", b"\n"):
+        if start.startswith(blank, end):
+            return start[:end], end + len(blank)
+    return start[:end], end
+
+
+class Header:
+    """The header fields of one message, in order.
+
+    Names are compared without regard to case. A header that is only shown refuses to be changed with FrozenError.
+
+    Args:
+        raw: the octets of all fields, without the empty line that ends the section.
+        frozen: True for a header that may only be read.
+
+    Source: RFC 5322 §2.2, §3.6.
+    """
+
+    __slots__ = ("_fields", "_frozen", "edited")
+
+    def __init__(self, raw: bytes = b"", frozen: bool = False) -> None:
+        self._fields = list(_split_fields(raw))
+        self._frozen = frozen
+        self.edited = False
+
+    @classmethod
+    def from_content(cls, content: bytes, frozen: bool = False) -> Self:
+        """The header of a whole message, or of its beginning."""
+        return cls(split_header(content)[0], frozen)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The decoded value of the first field of this name."""
+        wanted = name.lower()
+        return next((f.value for f in self._fields if f.name.lower() == wanted), default)
+
+    def get_all(self, name: str) -> list[str]:
+        """The decoded values of all fields of this name, first to last."""
+        wanted = name.lower()
+        return [f.value for f in self._fields if f.name.lower() == wanted]
+
+    def fields(self, name: str | None = None) -> list[Field]:
+        """The fields (of this name), as they are."""
+        return [f for f in self._fields if f.name and (name is None or f.name.lower() == name.lower())]
+
+    def add(self, name: str, value: str, first: bool = False) -> None:
+        """Adds a field after the last one, or before all others.
+
+        Raises: HeaderError for a name that is none, or a value with a line end that is not a fold.
+        """
+        field = make_field(name, value)
+        self._touch()
+        if first:
+            self._fields.insert(0, field)
+            return
+        if self._fields and not self._fields[-1].raw.endswith(b"\n"):
+            self._fields[-1] = Field(self._fields[-1].name, self._fields[-1].raw + b"\r\n")
+        self._fields.append(field)
+
+    def replace(self, name: str, value: str) -> None:
+        """Puts one field in the place of the first of this name and removes the others; adds it when there is none. Raises HeaderError."""
+        wanted, field, fields = name.lower(), make_field(name, value), list[Field]()
+        for old in self._fields:
+            if old.name.lower() != wanted:
+                fields.append(old)
+            elif field not in fields:
+                fields.append(field)
+        if field not in fields:
+            return self.add(name, value)
+        self._touch()
+        self._fields = fields
+        return None
+
+    def remove(self, name: str) -> int:
+        """Removes all fields of this name; the number of those that were there."""
+        wanted = name.lower()
+        kept = [f for f in self._fields if f.name.lower() != wanted]
+        removed = len(self._fields) - len(kept)
+        if removed:
+            self._touch()
+            self._fields = kept
+        return removed
+
+    def to_bytes(self) -> bytes:
+        """All fields as octets, without the empty line."""
+        return b"".join([f.raw for f in self._fields])
+
+    def _touch(self) -> None:
+        if self._frozen:
+            raise FrozenError("this header is only shown; change it in an event that asks (Submission, EndOfData)")
+        self.edited = True
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and any(f.name.lower() == name.lower() for f in self._fields)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter([f for f in self._fields if f.name])
+
+    def __len__(self) -> int:
+        return sum(1 for f in self._fields if f.name)
+
+
+def _split_fields(raw: bytes) -> Iterator[Field]:
+    """The fields; what is no field stays where it is, as a field without name."""
+    position = 0
+    while position < len(raw):
+        match = _FIELD.match(raw, position)
+        if match:
+            yield Field(match[1].decode("ascii"), match[0])
+            position = match.end()
+        else:
+            end = raw.find(b"\n", position) + 1 or len(raw)
+            yield Field("", raw[position:end])
+            position = end
+
+
+def make_field(name: str, value: str) -> Field:
+    """A field as we write it: folded at white space, beyond ASCII as encoded words (RFC 2047).
+
+    Raises: HeaderError for a name that is none, or a value that would begin another field.
+    """
+    if not _NAME.fullmatch(name):
+        raise HeaderError(f"{name!r} cannot be the name of a header field")
+    lines = re.split(r"\r?\n", value)
+    if any(c in line for line in lines for c in "\r\0") or any(not line.strip() or line[0] not in " \t" for line in lines[1:]):
+        raise HeaderError(f"the value of {name} holds a line end that is not a fold")
+    if not value.isascii():
+        encoded = EncodedHeader(" ".join(line.strip() for line in lines), "utf-8", SOFT_LINE, name).encode(linesep="\r\n")
+        return Field(name, f"{name}: {encoded}\r\n".encode("ascii"))
+    folded = "\r\n".join(_fold(line, len(name) + 2 if number == 0 else 0) for number, line in enumerate(lines))
+    if any(len(line) > HARD_LINE for line in folded.split("\r\n")):
+        raise HeaderError(f"the value of {name} has a word that is longer than a line may be")
+    return Field(name, f"{name}: {folded}\r\n".encode("ascii"))
+
+
+def _fold(line: str, used: int) -> str:
+    """The line broken before white space where it would pass 78 characters."""
+    pieces, room = [], SOFT_LINE - used
+    while len(line) > room and (cut := line.rfind(" ", 1, room)) > 0 and line[:cut].strip():
+        pieces.append(line[:cut])
+        line, room = line[cut:], SOFT_LINE
+    return "\r\n".join([*pieces, line])

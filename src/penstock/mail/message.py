@@ -1,0 +1,78 @@
+"""What must survive of a message beside its content: the record that a spool keeps and a restart reads.
+
+It is encoded with MessagePack under short, stable field names, so that a newer version reads what an older one wrote: fields are only ever
+added, with defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .envelope import Envelope
+
+Origin = Literal["smtp", "submission-api", "pickup", "milter", "dsn", "sink"]
+Direction = Literal["in", "out", "internal"]
+
+
+class MessageRecord(msgspec.Struct, omit_defaults=True):
+    """One message on its way, without its content.
+
+    Args:
+        id: the queue id.
+        received: when it entered, in seconds since 1970.
+        envelope: sender, recipients still to be served, parameters.
+        origin: how it entered.
+        direction: from outside, to outside, or neither.
+        size: octets of the content as it was accepted.
+        listener: the name of the listener that took it, or "".
+        client_ip: the client's address, or "".
+        client_name: the client's host name, or "".
+        helo: what the client called itself, or "".
+        user: the authenticated user, or "".
+        header: the header fields after edits; None while they are as they came.
+        body_offset: how many octets of the content ``header`` replaces.
+        state: what sinks remember about this message, by sink.
+        done: bindings that were asked at the present stage and need not be asked again.
+        skip: bindings that must not see this message, since it came from them.
+        attempt: how often the present stage was begun before.
+        deferrals: how often delivery was put off.
+        generation: how many submissions by sinks led here; ends loops.
+        parent: the id of the message it was forked from, or "".
+    """
+
+    id: str
+    received: float = 0.0
+    envelope: Envelope = msgspec.field(default_factory=Envelope)
+    origin: Origin = "smtp"
+    direction: Direction = "in"
+    size: int = 0
+    listener: str = ""
+    client_ip: str = ""
+    client_name: str = ""
+    helo: str = ""
+    user: str = ""
+    header: bytes | None = None
+    body_offset: int = 0
+    state: dict[str, dict[str, Any]] = {}
+    done: list[str] = []
+    skip: list[str] = []
+    attempt: int = 0
+    deferrals: int = 0
+    generation: int = 0
+    parent: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(MessageRecord)
+
+
+def encode_record(record: MessageRecord) -> bytes:
+    """The record as octets; raises TypeError when a sink put something into it that is not plain data."""
+    return _encoder.encode(record)
+
+
+def decode_record(data: bytes) -> MessageRecord:
+    """The record from its octets; raises msgspec.DecodeError when they are none."""
+    return _decoder.decode(data)

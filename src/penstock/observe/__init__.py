@@ -1,0 +1,1 @@
+"""What an administrator sees: logs now, metrics and health later."""
