@@ -51,9 +51,7 @@ class Mark:
     blocking: bool
 
 
-def on(
-    *events: type[Event], match: Match | None = None, keyword: str = "", advertise: str = "", blocking: bool = True
-) -> Callable[[H], H]:
+def on(*events: type[Event], match: Match | None = None, keyword: str = "", advertise: str = "", blocking: bool = True) -> Callable[[H], H]:
     """Says that a method handles these events.
 
     Args:

@@ -142,9 +142,7 @@ class Server:
         """What all sinks that know this name remember together in this worker process."""
         return self._backplane.states.setdefault(name, {})
 
-    def new_message(
-        self, *, sender: Address | str, recipients: Iterable[Address | str], content: bytes | EmailMessage
-    ) -> Message:
+    def new_message(self, *, sender: Address | str, recipients: Iterable[Address | str], content: bytes | EmailMessage) -> Message:
         """A new message, to be edited further or given to ``submit``.
 
         Args:
@@ -216,12 +214,9 @@ class MessageSnapshot:
         """The message as it is now."""
         record = work.record
         recipients = tuple(r.copy() for r in record.envelope.recipients)
-        return cls(
-            record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, work.content
-        )
+        return cls(record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, work.content)
 
     @property
     def header(self) -> Header:
         """The header fields as they were accepted, for reading."""
         return Header.from_content(self._content.read(0, 1024 * 1024) if self._content else b"", frozen=True)
-
