@@ -1,0 +1,37 @@
+"""Every limit of an SMTP session in one place, each with the RFC's minimum and a precedent for the default.
+
+A limit that is scattered is a limit that somebody forgets: what one client can make the machine keep, count or repeat is decided here and
+nowhere else. RFC 5321 §4.5.3.1: "every implementation MUST be able to receive objects of at least these sizes".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may cost; 0 means unlimited where it says so.
+
+    Args:
+        command_line: octets of a command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512, and extensions add to it: 26 for SIZE, 17
+            for BODY, 10 for SMTPUTF8, 500 for MAIL and RCPT with DSN (RFC 3461 §4). One limit for all verbs, 2048 as in Postfix
+            (line_length_limit), since a limit a verb could only be applied after the verb was read.
+        dialogue_line: octets of a line that a verb asked for, with its CRLF. RFC 4954 §4: "12288 octets or less" for AUTH.
+        text_line: octets of a content line with its CRLF, 0 for unlimited. RFC 5321 §4.5.3.1.6 says 1000.
+        message_size: octets of content, 0 for unlimited. RFC 5321 §4.5.3.1.7 asks for 64 KiB; 25 MiB is what Gmail takes.
+        recipients: accepted recipients of one transaction, 0 for unlimited. RFC 5321 §4.5.3.1.8 asks for 100; 1000 as in Postfix.
+        transactions: accepted MAIL commands of one session, 0 for unlimited, as Postfix has it.
+        errors: commands refused by the machine, since the last accepted message, at which it hangs up; 0 for never. 20 as in Postfix
+            (smtpd_hard_error_limit). What a sink refuses is policy and is not counted, and neither are 4xx replies.
+
+    Source: RFC 5321 §4.5.3.1.
+    """
+
+    command_line: int = 2048
+    dialogue_line: int = 12288
+    text_line: int = 1000
+    message_size: int = 25 * 1024 * 1024
+    recipients: int = 1000
+    transactions: int = 0
+    errors: int = 20

@@ -1,0 +1,58 @@
+"""What a server machine is told once and shares with all its sessions, and the replies that it makes itself.
+
+The table of commands, the lines of the EHLO reply and what they offer are worked out here, once for each listener and not once for each
+connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...mail.reply import Reply
+from .command import Command, table_with
+from .content import BareNewlines
+from .extension import STANDARD, Extension, Offer
+from .limits import Limits
+
+OK = Reply(250, "2.0.0", "Ok")
+SENDER_OK = Reply(250, "2.1.0", "Sender ok")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
+# RFC 2034 §4: 3xx replies carry no enhanced code, as class 3 does not exist.
+START_INPUT = Reply(354, "", "End data with <CRLF>.<CRLF>")
+# RFC 5321 §7.3: a site that disables VRFY or EXPN "MUST return a 252 response".
+CANNOT_VERIFY = Reply(252, "2.0.0", "Cannot verify, but will accept mail and try to deliver it")
+BYE = Reply(221, "2.0.0", "Bye")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
+NOT_SMTP = Reply(421, "4.7.0", "This is SMTP, closing the connection")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How the sessions of one listener behave.
+
+    Args:
+        hostname: our name, in the replies to EHLO and HELO.
+        limits: what a session may cost.
+        extensions: the rows to offer.
+        verbs: further verbs that become ``Verb`` questions.
+        bare_newlines: what a bare CR or LF in content means.
+    """
+
+    hostname: str
+    limits: Limits = field(default=Limits())
+    extensions: tuple[Extension, ...] = STANDARD
+    verbs: frozenset[str] = frozenset()
+    bare_newlines: BareNewlines = "refuse"
+    table: dict[str, Command] = field(init=False, repr=False, compare=False)
+    lines: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    offer: Offer = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lines = tuple(line for row in self.extensions if (line := row.line(self.limits)) is not None)
+        object.__setattr__(self, "table", table_with(self.verbs))
+        object.__setattr__(self, "lines", lines)
+        object.__setattr__(self, "offer", Offer(self.extensions, lines))
+
+    def help(self) -> Reply:
+        """The default answer to HELP: the verbs that there are."""
+        return Reply(214, "2.0.0", "Commands: " + " ".join(sorted(self.table)))
