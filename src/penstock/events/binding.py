@@ -1,8 +1,8 @@
 """Bindings: which handler is asked at which event, in which order, on which conditions; checked whole before the server starts.
 
-A binding as an administrator writes it names a sink; each handler of the sink becomes one element in the tuple of its event. What could never
-fire, or could never be answered, is refused here with the place and the reason: silent non-firing was what cost the original's users days.
-"""
+A binding as an administrator writes it names a sink; each handler of the sink becomes one element in the tuple of its event. What could
+never fire, or could never be answered, is refused here with the place and the reason: silent non-firing was what cost the original's
+users days."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """The events: each declared once, with what it carries and which verdicts it admits.
 
-A *question* may be answered with one of its verdicts; a *report* only tells, and shows an immutable snapshot. What a handler edits through an
-event is a draft of its own: ``begin`` starts it, ``commit`` makes it count. Names follow the command or the moment; what a sink may do with
-them is the table in the event reference.
-"""
+A *question* may be answered with one of its verdicts; a *report* only tells, and shows an immutable snapshot. What a handler edits
+through an event is a draft of its own: ``begin`` starts it, ``commit`` makes it count. Names follow the command or the moment; what a
+sink may do with them is the table in the event reference."""
 
 from __future__ import annotations
 
@@ -287,7 +286,7 @@ class Verb(SessionEvent):
 
         Raises: RemoteProtocolError when the line is too long; ConnectionError when the client is gone.
         """
-        return await self._dialogue.line(prompt.to_bytes() if prompt else b"")
+        return await self._dialogue.line(prompt)
 
     async def read_bytes(self, size: int) -> bytes:
         """The client's next ``size`` octets, at most 1 MiB. Raises ValueError; ConnectionError when the client is gone."""

@@ -1,9 +1,9 @@
 """Dispatch: asks the bindings of an event in order until one gives a final verdict.
 
-Where all bindings are ``inline`` (or there are none) the answer is there at once, without task or coroutine; the rest goes on in a coroutine
-from the first binding that has to wait. A handler's drafts count when it returns and are dropped when it raises or takes too long; in that
-last case the event object is left behind with the handler, which may still be running in a thread, and the chain goes on with a clone.
-"""
+Where all bindings are ``inline`` (or there are none) the answer is there at once, without task or coroutine; the rest goes on in a
+coroutine from the first binding that has to wait. A handler's drafts count when it returns and are dropped when it raises or takes too
+long; in that last case the event object is left behind with the handler, which may still be running in a thread, and the chain goes on
+with a clone."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """A message as a sink sees it: envelope, header and content, to read and to edit.
 
-A sink edits a draft. When its handler returns, the dispatcher calls ``commit`` and the draft becomes the message; when it raises or takes too
-long, the draft is dropped and nothing happened. Content is never re-printed: an edited header takes the place of the old one, and every other
-octet stays what it was.
-"""
+A sink edits a draft. When its handler returns, the dispatcher calls ``commit`` and the draft becomes the message; when it raises or
+takes too long, the draft is dropped and nothing happened. Content is never re-printed: an edited header takes the place of the old one,
+and every other octet stays what it was."""
 
 from __future__ import annotations
 
@@ -39,13 +38,13 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class Message:
     """One message, as one sink sees and edits it.
 
-    Edits are saved when the handler returns, and undone when it raises.
+    Edits are saved when the handler returns, and undone when it raises. ``work`` and ``commit`` are the server's, not a sink's.
     """
 
-    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_states", "_work")
+    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_states", "work")
 
     def __init__(self, work: MessageWork, scope: Scope, server: Backplane) -> None:
-        self._work = work
+        self.work = work
         self._scope = scope
         self._server = server
         self._sender: Address | None = None
@@ -58,37 +57,37 @@ class Message:
     @property
     def id(self) -> str:
         """The queue id, as the client reads it in ``250 2.0.0 Ok: queued as ID``."""
-        return self._work.record.id
+        return self.work.record.id
 
     @property
     def origin(self) -> Origin:
         """How the message entered: "smtp", "submission-api", "pickup", "milter", "dsn" or "sink"."""
-        return self._work.record.origin
+        return self.work.record.origin
 
     @property
     def direction(self) -> Direction:
         """ "in" from outside, "out" to outside, or "internal"."""
-        return self._work.record.direction
+        return self.work.record.direction
 
     @property
     def received(self) -> datetime:
         """When the message entered, in UTC."""
-        return datetime.fromtimestamp(self._work.record.received, UTC)
+        return datetime.fromtimestamp(self.work.record.received, UTC)
 
     @property
     def parent(self) -> str:
         """The id of the message that this one was forked from, or ""."""
-        return self._work.record.parent
+        return self.work.record.parent
 
     @property
     def parameters(self) -> MailParameters:
         """What the client asked for on MAIL; a copy."""
-        return self._work.record.envelope.parameters.copy()
+        return self.work.record.envelope.parameters.copy()
 
     @property
     def sender(self) -> Address:
         """The reverse-path; may be set, to an address or its text."""
-        return self._work.record.envelope.sender if self._sender is None else self._sender
+        return self.work.record.envelope.sender if self._sender is None else self._sender
 
     @sender.setter
     def sender(self, address: Address | str) -> None:
@@ -98,14 +97,14 @@ class Message:
     def recipients(self) -> Recipients:
         """The recipients: iterate, add, remove, or change one in place."""
         if self._recipients is None:
-            self._recipients = Recipients([r.copy() for r in self._work.record.envelope.recipients])
+            self._recipients = Recipients([r.copy() for r in self.work.record.envelope.recipients])
         return self._recipients
 
     @property
     def header(self) -> Header:
         """The header fields: get, add, replace, remove."""
         if self._header is None:
-            self._header = Header(_header_bytes(self._work.record, self._content or self._need_content()))
+            self._header = Header(_header_bytes(self.work.record, self._content or self._need_content()))
         return self._header
 
     @property
@@ -116,14 +115,14 @@ class Message:
     def shared(self, name: str) -> dict[str, Any]:
         """What all sinks that know this name remember together about this message."""
         if name not in self._states:
-            self._states[name] = deepcopy(self._work.record.state.get(name, {}))
+            self._states[name] = deepcopy(self.work.record.state.get(name, {}))
         return self._states[name]
 
     @property
     def content(self) -> Content:
         """The whole content with all edits, to be read in parts with ``read(offset, length)``; this may block, so use it in threads."""
         content = self._content or self._need_content()
-        record = self._work.record
+        record = self.work.record
         if self._header is not None and self._header.edited:
             offset = 0 if self._content else record.body_offset
             old = b"" if self._content or record.header is None else record.header
@@ -185,15 +184,15 @@ class Message:
         record, content = self._settled()
         record.envelope.recipients = moved
         record.id, record.parent = self._server.new_id(), self.id
-        child_work = MessageWork(record, content)
-        child_work.rewritten = self._work.rewritten or self._content is not None
+        child_work = MessageWork(record, content, self.work.content_id)
+        child_work.rewritten = self.work.rewritten or self._content is not None
         child = Message(child_work, self._scope, self._server)
         self._children.append(child)
         return child
 
     def commit(self) -> None:
         """Makes the draft the message; called by the dispatcher, not by sinks. Raises AddressError, ValueError, TypeError for bad edits."""
-        work = self._work
+        work = self.work
         record, content = self._settled()
         for recipient in record.envelope.recipients:
             if isinstance(recipient.address, str):  # what a type checker refuses, but Python lets through
@@ -205,13 +204,13 @@ class Message:
             work.record, work.content, work.dirty = record, content, True
         for child in self._children:
             child.commit()
-            work.forks.append(child._work)
-            work.forks.extend(child._work.forks)
-            child._work.forks = []
+            below = child.work.forks
+            child.work.forks = []
+            work.forks += [child.work, *below]
 
     def _settled(self) -> tuple[MessageRecord, Content | None]:
         """The record and the content as they are with this draft."""
-        old, content = self._work.record, self._content or self._work.content
+        old, content = self.work.record, self._content or self.work.content
         envelope = msgspec.structs.replace(old.envelope, sender=self.sender)
         if self._recipients is not None:
             envelope.recipients = list(self._recipients.items)
@@ -226,7 +225,7 @@ class Message:
         return record, content
 
     def _need_content(self) -> Content:
-        content = self._work.content
+        content = self.work.content
         if content is None:
             raise PenstockError("the content has not arrived yet; use EndOfData or a transport event")
         return content

@@ -87,7 +87,7 @@ def impossible(name: str, event: str) -> str:
         return "there is no message yet"
     if name == "recipient" and event == "MailFrom":
         return "there is no recipient yet"
-    if name in ("header",) and event in _NO_CONTENT | {"Rejected"}:
+    if name == "header" and event in _NO_CONTENT | {"Rejected"}:
         return "the content has not arrived yet"
     if name == "size" and event in _NO_MESSAGE | {"Rejected"}:
         return "there is no message yet"
@@ -241,7 +241,7 @@ def _one_of(name: str, allowed: tuple[str, ...]) -> Callable[[Strings], Test]:
     def compile_choice(values: Strings) -> Test:
         wanted = frozenset(_many(values))
         if wanted - set(allowed):
-            raise ValueError(f"{sorted(wanted - set(allowed))[0]!r} is none of {', '.join(allowed)}")
+            raise ValueError(f"{min(wanted - set(allowed))!r} is none of {', '.join(allowed)}")
         return lambda event: getattr(event, name) in wanted
 
     return compile_choice

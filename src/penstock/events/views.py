@@ -178,7 +178,7 @@ class Server:
         Raises: ValueError for a message without recipients, or after too many submissions in a chain; StorageUnavailable.
         """
         message.commit()
-        work = message._work  # noqa: SLF001 - the views of one event are one unit
+        work = message.work
         if not work.record.envelope.recipients:
             raise ValueError("a message needs at least one recipient")
         if work.record.generation > MAX_GENERATION:

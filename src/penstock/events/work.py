@@ -1,17 +1,16 @@
 """What the server itself holds of a session and a message while sinks are asked, and what it does for sinks.
 
-Sinks never touch these: an event shows them *views* (``views``) that edit a copy, and the dispatcher copies back what a handler changed when
-it returns. So an exception, a deadline or a runaway thread can leave nothing half-edited behind.
-"""
+Sinks never touch these: an event shows them *views* (``views``) that edit a copy, and the dispatcher copies back what a handler changed
+when it returns. So an exception, a deadline or a runaway thread can leave nothing half-edited behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..mail.content import Content
 from ..mail.message import MessageRecord
+from ..mail.reply import Reply
 
 
 class SessionWork:
@@ -41,15 +40,17 @@ class SessionWork:
 class MessageWork:
     """One message as the server holds it: its record, its content once there is one, and what sinks made of it.
 
-    ``dirty`` says that something must be recorded; ``rewritten`` that the content itself is another; ``forks`` are the copies that sinks
-    split off, each to go on after the binding that did it.
+    ``content_id`` names the content in the spool, "" while it is not there; ``dirty`` says that something must be recorded; ``rewritten``
+    that the content itself is another than the spool's; ``forks`` are the copies that sinks split off, each to go on after the binding that
+    did it.
     """
 
-    __slots__ = ("content", "dirty", "forks", "record", "rewritten")
+    __slots__ = ("content", "content_id", "dirty", "forks", "record", "rewritten")
 
-    def __init__(self, record: MessageRecord, content: Content | None = None) -> None:
+    def __init__(self, record: MessageRecord, content: Content | None = None, content_id: str = "") -> None:
         self.record = record
         self.content = content
+        self.content_id = content_id
         self.forks: list[MessageWork] = []
         self.dirty = False
         self.rewritten = False
@@ -78,8 +79,8 @@ class Backplane(Protocol):
 class Dialogue(Protocol):
     """Reads on while a verb's decision is open."""
 
-    async def line(self, prompt: bytes) -> bytes:
-        """Sends the prompt (a whole reply, or nothing) and returns the next line without its line end."""
+    async def line(self, prompt: Reply | None) -> bytes:
+        """Sends the prompt, if any, and returns the next line without its line end."""
 
     async def block(self, size: int) -> bytes:
         """The next ``size`` octets."""
@@ -96,8 +97,7 @@ class Facts:
 
 @dataclass(slots=True)
 class Scope:
-    """Whose view it is: the binding that is being asked, and the sink whose private state it sees."""
+    """Whose view it is: the binding that is being asked, and the owner of the private state it sees."""
 
     binding: str
     owner: str
-    drafts: list[Callable[[], None]] = field(default_factory=list)

@@ -1,0 +1,190 @@
+"""What is worked on now, what waits in memory, and what waits in the spool.
+
+A bounded set is active; a bounded number more wait in memory, so that fresh mail is not read back from disk; all the rest is only in the
+spool, however much it is, and comes when there is room and its time. Rejected: one list of everything in memory, which a backlog fills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..errors import StorageDamaged
+from ..events.work import MessageWork
+from ..observe.log import Log
+from ..storage.base import Entry, Put, Spool
+
+Job = MessageWork | Entry
+# How long to look the other way when nothing is due, at most: clocks may be set.
+LONGEST_WAIT = 60.0
+# How long a message rests on which our own code failed.
+BROKEN_WAIT = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """How much at once.
+
+    Args:
+        active: messages worked on at the same time.
+        ready: messages that wait in memory for their turn.
+        ready_octets: octets of content that wait in memory.
+    """
+
+    active: int = 200
+    ready: int = 2000
+    ready_octets: int = 64 * 1024 * 1024
+
+
+class Scheduler:
+    """Starts work on messages when there is room and their time has come.
+
+    Args:
+        spool: where all messages are.
+        run: works on one message: at once (None), or in the coroutine it returns.
+        now: the present time in seconds since 1970.
+        log: where an error in ``run`` is written.
+        settings: how much at once.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        run: Callable[[Job], Coroutine[Any, Any, None] | None],
+        now: Callable[[], float],
+        log: Log,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._spool = spool
+        self._run = run
+        self._now = now
+        self._log = log
+        self._settings = settings
+        self._known: set[str] = set()
+        self._active = 0
+        self._ready: deque[tuple[str, Job, int]] = deque()
+        self._ready_octets = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._backlog = False
+        self._stopped = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def offer(self, work: MessageWork) -> None:
+        """Takes a message that is in the spool and due now."""
+        if self._stopped:
+            return
+        if self._active < self._settings.active and not self._ready:
+            self._start(work.record.id, work)
+        elif len(self._ready) < self._settings.ready and self._ready_octets < self._settings.ready_octets:
+            size = work.content.size if work.content else 0
+            self._known.add(work.record.id)
+            self._ready.append((work.record.id, work, size))
+            self._ready_octets += size
+        else:
+            self._backlog = True
+
+    def wake(self) -> None:
+        """Looks into the spool for what is due."""
+        if self._stopped or self._active >= self._settings.active or self._ready:
+            return
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._backlog = False
+        wanted = self._settings.active
+        found = self._spool.due(self._now(), len(self._known) + wanted)
+        fresh = [entry for entry in found if entry.id not in self._known][:wanted]
+        self._backlog = len(fresh) == wanted
+        for entry in fresh:
+            self._known.add(entry.id)
+            self._ready.append((entry.id, entry, 0))
+        self._fill()
+        if not self._backlog:
+            self._sleep()
+        elif not self._active:
+            asyncio.get_running_loop().call_soon(self.wake)
+
+    async def stop(self, seconds: float) -> None:
+        """Starts nothing more and waits for what is active, at most so long; what did not end stays in the spool as it was recorded."""
+        self._stopped = True
+        if self._timer:
+            self._timer.cancel()
+        self._ready.clear()
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            for task in self._tasks:
+                task.cancel()
+
+    def _sleep(self) -> None:
+        """Sets the timer for what is due next; what is known is on its way and counts no more."""
+        due = self._spool.next_due()
+        if due is not None and not self._stopped:
+            delay = min(max(due - self._now(), 1.0), LONGEST_WAIT)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.wake)
+
+    def soon(self, due: float) -> None:
+        """Tells that a message will be due at this time."""
+        delay = min(max(due - self._now(), 0.0), LONGEST_WAIT)
+        when = asyncio.get_running_loop().time() + delay
+        if not self._stopped and (self._timer is None or self._timer.when() > when):
+            if self._timer:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(when, self.wake)
+
+    def _fill(self) -> None:
+        while self._ready and self._active < self._settings.active and not self._stopped:
+            message_id, job, size = self._ready.popleft()
+            self._ready_octets -= size
+            self._start(message_id, job)
+
+    def _start(self, message_id: str, job: Job) -> None:
+        self._active += 1
+        self._idle.clear()
+        self._known.add(message_id)
+        try:
+            waiting = self._run(job)
+        except Exception as error:
+            self._broke(message_id, error)
+            waiting = None
+        if waiting is None:
+            self._ended(message_id)
+            return
+        task = asyncio.get_running_loop().create_task(self._wait(message_id, waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wait(self, message_id: str, waiting: Coroutine[Any, Any, None]) -> None:
+        try:
+            await waiting
+        except Exception as error:
+            self._broke(message_id, error)
+        finally:
+            self._ended(message_id)
+            if self._ready:
+                self._fill()
+            elif self._backlog:
+                self.wake()
+
+    def _ended(self, message_id: str) -> None:
+        self._active -= 1
+        self._known.discard(message_id)
+        if not self._active:
+            self._idle.set()
+
+    def _broke(self, message_id: str, error: Exception) -> None:
+        """An error of ours: the message stays in the spool, out of the way, so that it neither is lost nor spins."""
+        self._log.error("message could not be worked on", message=message_id, error=f"{type(error).__name__}: {error}", exc_info=error)
+        entry = self._spool.get(message_id)
+        if entry is not None:
+            held = f"damaged: {error}" if isinstance(error, StorageDamaged | msgspec.DecodeError) else entry.held
+            again = msgspec.structs.replace(entry, due=self._now() + BROKEN_WAIT, held=held)
+            self._spool.append([Put(again)])
+            self.soon(again.due)

@@ -1,0 +1,82 @@
+"""Delivery of a message here: each recipient in turn is offered to the sinks of LocalDelivery, and what came of it is settled at once.
+
+What no sink takes is held, not bounced: a recipient without a delivery is a fault of the configuration, and mail must not pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ..events.binding import Bindings
+from ..events.catalog import DeliveredReport, LocalDelivery
+from ..events.dispatch import Outcome
+from ..events.verdict import Delivered
+from ..events.views import MessageSnapshot
+from ..events.work import Facts, MessageWork
+from ..mail.envelope import Recipient
+
+if TYPE_CHECKING:
+    from .pipeline import Parts
+
+Result = tuple[Recipient, Outcome]
+Step = Coroutine[Any, Any, None] | None
+
+
+class Deliveries:
+    """Asks the sinks of LocalDelivery.
+
+    Args:
+        parts: what transport works with.
+        bindings: the bindings of the present generation.
+        settle: records what came of it; may return further recipients to serve.
+    """
+
+    def __init__(self, parts: Parts, bindings: Bindings, settle: Callable[[MessageWork, list[Result]], bool]) -> None:
+        self._parts = parts
+        self._chain = bindings.chain(LocalDelivery)
+        self._told = bindings.chain(DeliveredReport)
+        self._settle = settle
+
+    def start(self, work: MessageWork) -> Step:
+        """Serves all recipients: at once, or in the coroutine it returns."""
+        results: list[Result] = []
+        recipients = list(work.record.envelope.recipients)
+        for index, recipient in enumerate(recipients):
+            answer = self._ask(work, recipient)
+            if not isinstance(answer, Outcome):
+                return self._rest(work, recipients[index:], results, answer)
+            results.append((recipient, answer))
+        return self.start(work) if self._end(work, results) else None
+
+    async def _rest(
+        self, work: MessageWork, recipients: list[Recipient], results: list[Result], first: Coroutine[Any, Any, Outcome]
+    ) -> None:
+        results.append((recipients[0], await first))
+        for recipient in recipients[1:]:
+            answer = self._ask(work, recipient)
+            results.append((recipient, answer if isinstance(answer, Outcome) else await answer))
+        if self._end(work, results):
+            step = self.start(work)
+            if step is not None:
+                await step
+
+    def _ask(self, work: MessageWork, recipient: Recipient) -> Outcome | Coroutine[Any, Any, Outcome]:
+        facts = Facts(self._parts.server, None, work)
+        return self._parts.dispatcher.ask(LocalDelivery(facts, recipient, work.record.deferrals + 1), self._chain)
+
+    def _end(self, work: MessageWork, results: list[Result]) -> bool:
+        """Reports and settles; True when forwarding left new recipients to serve now."""
+        for recipient, outcome in results:
+            if type(outcome.verdict) is Delivered:
+                self._tell(work, recipient, outcome.verdict)
+        return self._settle(work, results)
+
+    def _tell(self, work: MessageWork, recipient: Recipient, verdict: Delivered) -> None:
+        record = work.record
+        delay = round(self._parts.server.now() - record.received, 3)
+        self._parts.log.info("delivered", message=record.id, to=str(recipient.address), where=verdict.where, delay=delay)
+        if self._told:
+            facts = Facts(self._parts.server, None, work)
+            report = DeliveredReport(facts, MessageSnapshot.of(work), recipient.copy(), verdict.where)
+            self._parts.dispatcher.tell(report, self._told)

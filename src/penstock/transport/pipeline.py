@@ -1,0 +1,249 @@
+"""A message's way from acceptance to its last recipient.
+
+Every step that must not be lost is one atomic group in the spool: the message at its new stage, with its edits and the copies that
+sinks split off; or what is left of it after deliveries, with the report about what failed. A step that nobody is bound to and that
+changed nothing is not recorded, since a restart would only repeat nothing.
+
+Where all bindings answer at once the whole way is one plain call: no task, no coroutine. ``_ask`` is where the two worlds meet. """
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ..errors import StorageUnavailable
+from ..events.binding import Bindings
+from ..events.catalog import Event, Submission
+from ..events.dispatch import PROCEED, Dispatcher, Outcome
+from ..events.verdict import Bounce, Defer, Drop, Quarantine
+from ..events.work import Backplane, Facts, MessageWork
+from ..mail.message import decode_record, encode_record
+from ..observe.log import Log
+from ..queue.policy import RetryPolicy
+from ..queue.scheduler import Job, Scheduler, SchedulerSettings
+from ..storage.base import Change, Entry, Put, Remove, Spool
+from .deliver import Deliveries
+from .settle import Settler
+from .stage import Stage, move
+
+Step = Coroutine[Any, Any, None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """How transport behaves.
+
+    Args:
+        retry: when deferred mail is tried again.
+        scheduler: how much at once.
+    """
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What transport works with; put together by the composition root."""
+
+    server: Backplane
+    spool: Spool
+    dispatcher: Dispatcher
+    log: Log
+
+
+class Transport:
+    """Takes messages, runs the sinks of each stage, and sees to it that every recipient is served.
+
+    Args:
+        parts: what it works with.
+        bindings: the bindings of the present generation.
+        settings: how it behaves.
+    """
+
+    def __init__(self, parts: Parts, bindings: Bindings, settings: TransportSettings) -> None:
+        self._parts = parts
+        self._spool = parts.spool
+        self._bindings = bindings
+        self._scheduler = Scheduler(parts.spool, self._run, parts.server.now, parts.log, settings.scheduler)
+        self._settler = Settler(parts, settings.retry, self._scheduler)
+        self._deliveries = Deliveries(parts, bindings, self._settler.settle)
+        self._started = parts.server.now()
+
+    def start(self) -> None:
+        """Begins with what the spool kept from before."""
+        self._scheduler.wake()
+
+    async def stop(self, seconds: float) -> None:
+        """Begins nothing more, and waits so long for what is under way."""
+        await self._scheduler.stop(seconds)
+
+    def accept(self, work: MessageWork, done: Callable[[BaseException | None], None], held: str = "") -> None:
+        """Makes a message durable, tells ``done`` (None, or why it failed), and only then goes on with it.
+
+        Args:
+            work: the message with its content.
+            done: called once, on the loop.
+            held: why the message is to be kept without going on; "" to go on.
+        """
+        record = work.record
+        work.content_id = record.id
+        entry = Entry(record.id, Stage.SUBMITTED.value, encode_record(record), record.id, "", 0.0, held)
+        work.dirty = work.rewritten = False
+
+        def durable(future: asyncio.Future[None]) -> None:
+            error = StorageUnavailable("the server is stopping") if future.cancelled() else future.exception()
+            done(error)
+            if error is None and not held:
+                self._scheduler.offer(work)
+
+        self._spool.commit([Put(entry, work.content)]).add_done_callback(durable)
+
+    async def submit(self, work: MessageWork) -> str:
+        """Takes a message from a sink; its id, when it is durable. Raises StorageUnavailable."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        self.accept(work, done)
+        await future
+        return work.record.id
+
+    def _run(self, job: Job) -> Step:
+        """Goes on with a message: one just accepted, or one read back from the spool."""
+        if isinstance(job, MessageWork):
+            return self._submission(job)
+        current = self._spool.get(job.id)
+        if current is None or current.held:
+            return None
+        record = decode_record(current.record)
+        work = MessageWork(record, self._spool.content(current), current.content)
+        if Stage(current.stage) is Stage.ROUTED:
+            return self._deliveries.start(work)
+        if record.received < self._started:
+            # Another process, or this one before a Defer, may have begun this stage: let sinks see that.
+            record.attempt += 1
+            self._record(work, Stage.SUBMITTED)
+        return self._submission(work)
+
+    def _submission(self, work: MessageWork) -> Step:
+        return self._ask(Submission(self._facts(work), work.record.attempt + 1), lambda outcome: self._submitted(work, outcome))
+
+    def _ask(self, event: Event, then: Callable[[Outcome], Step]) -> Step:
+        chain = self._bindings.chain(type(event))
+        answer = self._parts.dispatcher.ask(event, chain) if chain else PROCEED
+        return then(answer) if isinstance(answer, Outcome) else _later(answer, then)
+
+    def _submitted(self, work: MessageWork, outcome: Outcome) -> Step:
+        """The Submission stage of a message is over; that of its copies is not, and the step is only complete with them."""
+        if not work.forks:
+            return self._conclude([(work, outcome)])
+        return self._submit_forks(work, outcome)
+
+    async def _submit_forks(self, work: MessageWork, outcome: Outcome) -> None:
+        concluded, waiting = [(work, outcome)], work.forks
+        work.forks, work.dirty = [], True
+        while waiting:
+            fork = waiting.pop(0)
+            fork.dirty = True
+            chain = self._bindings.chain(Submission)
+            answer = self._parts.dispatcher.ask(Submission(self._facts(fork)), chain)
+            concluded.append((fork, answer if isinstance(answer, Outcome) else await answer))
+            waiting, fork.forks = [*waiting, *fork.forks], []
+        step = self._conclude(concluded)
+        if step is not None:
+            await step
+
+    def _conclude(self, concluded: list[tuple[MessageWork, Outcome]]) -> Step:
+        """Records a message and its copies after Submission, all in one group, and goes on with those that go on."""
+        changes: list[Change] = []
+        going_on = []
+        for work, outcome in concluded:
+            verdict = outcome.verdict
+            if verdict is None:
+                going_on.append(work)
+                if work.dirty or len(concluded) > 1:
+                    changes.append(self._put(work, Stage.ROUTED))
+            elif isinstance(verdict, Drop):
+                self._log_end(work, "dropped", outcome, verdict.reason)
+                changes.append(Remove(work.record.id))
+            elif isinstance(verdict, Quarantine):
+                self._log_end(work, "quarantined", outcome, verdict.reason)
+                changes.append(self._put(work, Stage.SUBMITTED, held=verdict.reason or "quarantined"))
+            elif isinstance(verdict, Bounce):
+                self._log_end(work, "bounced", outcome, verdict.text)
+                changes += self._settler.bounce_all(work, verdict)
+            else:
+                assert isinstance(verdict, Defer)
+                changes += self._defer(work, outcome, verdict)
+        if changes:
+            self._spool.append(changes)
+        return self._go_on(going_on)
+
+    def _defer(self, work: MessageWork, outcome: Outcome, verdict: Defer) -> list[Change]:
+        due = self._settler.next_due(work.record, verdict)
+        if due is None:
+            return self._settler.bounce_all(work, Bounce("4.4.7", "The message waited for too long"))
+        work.record.attempt += 1
+        work.record.deferrals += 1
+        self._log_end(work, "deferred", outcome, verdict.text, until=due)
+        self._scheduler.soon(due)
+        return [self._put(work, Stage.SUBMITTED, due=due)]
+
+    def _go_on(self, works: list[MessageWork]) -> Step:
+        if len(works) == 1:
+            return self._deliver(works[0])
+        steps = [step for step in map(self._deliver, works) if step is not None]
+        return _all(steps) if steps else None
+
+    def _deliver(self, work: MessageWork) -> Step:
+        work.record.done, work.record.attempt = [], 0
+        if not work.record.envelope.recipients:
+            self._parts.log.info("no recipient is left", message=work.record.id)
+            self._spool.append([Remove(work.record.id)])
+            return None
+        return self._deliveries.start(work)
+
+    def _put(self, work: MessageWork, stage: Stage, due: float = 0.0, held: str = "") -> Put:
+        move(Stage.SUBMITTED, stage)
+        record = work.record
+        content = None
+        if work.rewritten:
+            work.content_id = content_id = self._parts.server.new_id()
+            content = work.content
+        else:
+            content_id = work.content_id
+        if stage is Stage.ROUTED:
+            record = msgspec.structs.replace(record, done=[], attempt=0, deferrals=0)
+        work.dirty = work.rewritten = False
+        return Put(Entry(record.id, stage.value, encode_record(record), content_id, "", due, held), content)
+
+    def _record(self, work: MessageWork, stage: Stage) -> None:
+        self._spool.append([self._put(work, stage)])
+
+    def _facts(self, work: MessageWork) -> Facts:
+        return Facts(self._parts.server, None, work)
+
+    def _log_end(self, work: MessageWork, what: str, outcome: Outcome, reason: str, **more: object) -> None:
+        self._parts.log.info(what, message=work.record.id, by=outcome.by, reason=reason, stage="submission", **more)
+
+
+async def _later(answer: Coroutine[Any, Any, Outcome], then: Callable[[Outcome], Step]) -> None:
+    step = then(await answer)
+    if step is not None:
+        await step
+
+
+async def _all(steps: list[Coroutine[Any, Any, None]]) -> None:
+    for step in steps:
+        await step
