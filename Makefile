@@ -16,7 +16,7 @@ CONFIG := examples/penstock.toml
 ADDRESS := 127.0.0.1:2525
 MAIL := penstock-data
 
-.PHONY: run test check bench profile clean
+.PHONY: run test check bench.profiling clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -50,7 +50,7 @@ bench: $(VENV)/.stamp-bench
 
 profile: $(VENV)/.stamp-bench
 	@sh .ci/packages
-	$(BIN)/python -m bench.profile $(ARGS)
+	$(BIN)/python -m bench.profiling $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

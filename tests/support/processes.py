@@ -128,6 +128,15 @@ def alive(pid: int) -> bool:
     return found is not None and found.state not in "ZX"
 
 
+def stopped(pid: int) -> bool:
+    """Whether every thread of a process is stopped, so that none can write any more."""
+    try:
+        tasks = [(path / "stat").read_text() for path in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return all(text[text.rindex(")") + 2] in "TtZX" for text in tasks)
+
+
 def wait_gone(pids: Iterable[int], timeout: float = 10.0) -> None:
     """Waits until none of the processes runs any more."""
     wanted = list(pids)

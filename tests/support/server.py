@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .mailboxes import Mailboxes
-from .processes import alive, end, group, kill_group, spawn, wait_gone
+from .processes import alive, end, group, kill_group, spawn, stopped, wait_gone
 from .waiting import wait_until
 
 CONFIG = """\
@@ -49,17 +49,15 @@ class Server:
         folder: where configuration, spool, mail and logs go.
         workers: how many.
         deliver: of example.com; default a Maildir a recipient below ``mail``.
-        spool: default a folder beside the rest.
+        disk: where ``spool`` and ``mail`` go; default beside the rest.
         more: TOML to append.
     """
 
-    def __init__(
-        self, folder: Path, *, workers: int = 1, deliver: str = "", spool: Path | None = None, more: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, deliver: str = "", disk: Path | None = None, more: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.mail = folder / "mail"
-        self.spool = spool or folder / "spool"
+        self.mail = (disk or folder) / "mail"
+        self.spool = (disk or folder) / "spool"
         self.config = folder / "penstock.toml"
         self.mailboxes = Mailboxes(self.mail)
         self.supervisor = 0
@@ -68,8 +66,13 @@ class Server:
         self._listeners: dict[str, tuple[str, int]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
-        deliver = deliver or f"maildir:{self.mail}/{{domain}}/{{local}}"
-        self.config.write_text(CONFIG.format(spool=self.spool, workers=workers, deliver=deliver, more=more))
+        self._deliver = deliver or f"maildir:{self.mail}/{{domain}}/{{local}}"
+        self.configure(more)
+
+    def configure(self, more: str) -> None:
+        """Writes the configuration anew, with other TOML appended; the next start reads it."""
+        text = CONFIG.format(spool=self.spool, workers=self._count, deliver=self._deliver, more=more)
+        self.config.write_text(text)
 
     def __enter__(self) -> Server:
         self.start()
@@ -100,7 +103,7 @@ class Server:
         command = [sys.executable, "-m", "penstock", "serve", "--config", str(self.config), "--ready-fd", str(writer)]
         try:
             with self.log_path.open("ab") as log:
-                self._process = spawn(command, stderr=log, stdout=log, pass_fds=[writer])
+                self._process = spawn(command, stderr=log, stdout=log, pass_fds=[writer], env=_environment())
         finally:
             os.close(writer)
         try:
@@ -182,6 +185,7 @@ class Server:
     def freeze(self) -> None:
         """SIGSTOP to all; returns when the kernel shows all as stopped."""
         self._signal_all(signal.SIGSTOP)
+        wait_until(lambda: all(stopped(pid) for pid in self.pids()), "all processes are stopped", 10, 0.005)
 
     def thaw(self) -> None:
         """SIGCONT to all."""
@@ -204,11 +208,15 @@ class Server:
         """The JSON lines of the log of the last start; a line that is none becomes {"event": line}."""
         return [_parsed(line) for line in self.log_text().splitlines()]
 
-    def wait_for_log(
-        self, matches: Callable[[dict[str, Any]], bool], what: str, timeout: float = 10.0
-    ) -> dict[str, Any]:
+    def wait_for_log(self, matches: Callable[[dict[str, Any]], bool], what: str, timeout: float = 10.0) -> dict[str, Any]:
         """Waits for a log line and gives it."""
         return wait_until(lambda: next(filter(matches, self.log()), {}), f"log line: {what}", timeout)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the folder that holds ``support`` on the import path: tests bind sinks from ``support.sinks``."""
+    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _parsed(line: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Says where the worker's time goes in one case of the benchmark: ``make profile``, or ``python -m bench.profile --size 4096``.
+"""Says where the worker's time goes in one case of the benchmark: ``make profile``, or ``python -m bench.profiling --size 4096``.
 
 py-spy looks at the worker from outside, many times a second, while ``smtp-source`` loads it; the server runs as it always does. Printed
 are the functions by time of their own, and by time with all they call. Native frames are asked for, so that system calls and msgspec
