@@ -12,6 +12,8 @@ import itertools
 import random
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 TOKEN = b"X-Load-Token: "
 DIGEST = b"X-Load-Digest: "
@@ -51,7 +53,8 @@ class MessageMaker:
         self._count = itertools.count(1)
         self._lines = max(size // LINE, 1)
         self._pool = _text(self._lines + 509)
-        self._rest = f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: load\r\n\r\n".encode()
+        date = format_datetime(datetime.now(UTC))
+        self._rest = f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: load\r\nDate: {date}\r\n".encode()
 
     def make(self) -> Message:
         """The next message."""
@@ -61,7 +64,7 @@ class MessageMaker:
         body = self._pool[start : start + self._lines * LINE]
         body = b"%b %d\r\n" % (token.encode(), number) + body
         head = TOKEN + token.encode() + b"\r\n" + DIGEST + digest(body).encode() + b"\r\n"
-        content = head + self._rest + body
+        content = head + self._rest + b"Message-ID: <%b@client.example>\r\n\r\n" % token.encode() + body
         return Message(token, content, digest(content))
 
 
