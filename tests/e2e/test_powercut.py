@@ -50,6 +50,12 @@ def _survivors(folder: Path, cut: Cut) -> tuple[int, int]:
         return len(server.mailboxes.copies), len(found.duplicates)
 
 
+def _wait_for_more(load: BackgroundLoad, count: int) -> None:
+    """Waits until so many more messages are acknowledged."""
+    goal = len(load.results.acknowledged) + count
+    wait_until(lambda: len(load.results.acknowledged) >= goal, "mail flows between cuts", 30)
+
+
 @pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.timeout(300)
@@ -64,8 +70,7 @@ def test_no_acknowledged_message_is_lost_or_damaged_by_a_power_cut(tmp_path: Pat
         BackgroundLoad(plan, server.address) as load,
     ):
         for number in range(CUTS):
-            goal = len(load.results.acknowledged) + 30 + 17 * number % 150
-            wait_until(lambda goal=goal: len(load.results.acknowledged) >= goal, "mail flows between cuts", 30)
+            _wait_for_more(load, 30 + 17 * number % 150)
             cut = _cut(server, disk, load)
             delivered, twice = _survivors(tmp_path / f"cut-{number}", cut)
             print(f"cut {number}: {len(cut.acknowledged)} acknowledged, {delivered} delivered, {twice} twice")
