@@ -82,6 +82,15 @@ class Query:
     held: bool | None = None
     due_before: float | None = None
 
+    def matches(self, entry: Entry) -> bool:
+        """True when all conditions hold for the entry."""
+        return (
+            (self.queue is None or entry.queue == self.queue)
+            and (self.stage is None or entry.stage == self.stage)
+            and (self.held is None or bool(entry.held) == self.held)
+            and (self.due_before is None or (not entry.held and entry.due <= self.due_before))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

@@ -1,0 +1,267 @@
+"""The index of what is settled: entries that outlived their first attempt, so that memory holds only the young.
+
+It is a cache of the journal: SQLite without a sync on the way of any mail, complete up to a position of the journal that it stores in the
+same transaction. It may be deleted; recovery then makes it again from the whole journal. So nothing here is ever the only copy.
+
+One connection writes, in the background thread; another one reads, under a lock, for the loop and for whoever reads a content.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ..base import Entry, Query
+from .format import Place, decode_entry, encode_entry
+from .table import Position, Settling, Slot, Stored
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    id TEXT PRIMARY KEY, queue TEXT NOT NULL, stage TEXT NOT NULL, due REAL NOT NULL, held TEXT NOT NULL,
+    content TEXT NOT NULL, segment INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entries_due ON entries (due, id) WHERE held = '';
+CREATE INDEX IF NOT EXISTS entries_queue ON entries (queue, id);
+CREATE INDEX IF NOT EXISTS entries_content ON entries (content);
+CREATE INDEX IF NOT EXISTS entries_segment ON entries (segment);
+CREATE TABLE IF NOT EXISTS contents (
+    id TEXT PRIMARY KEY, size INTEGER NOT NULL, checksums BLOB NOT NULL, file TEXT NOT NULL,
+    segment INTEGER NOT NULL, offset INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS contents_segment ON contents (segment) WHERE segment > 0;
+CREATE INDEX IF NOT EXISTS contents_file ON contents (file) WHERE file <> '';
+CREATE TABLE IF NOT EXISTS state (
+    one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, segment INTEGER NOT NULL, salt BLOB NOT NULL,
+    sequence INTEGER NOT NULL, live INTEGER NOT NULL);
+"""
+_VERSION = 1
+_PUT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_CONTENT = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?, ?)"
+# An index of at most so many octets is checked as a whole at open; a greater one page by page, as it is used.
+_CHECKED = 16 * 1024 * 1024
+
+
+class Index:
+    """The settled entries and contents.
+
+    Args:
+        path: the database file; made when it is not there.
+
+    Raises: sqlite3.DatabaseError when it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._writer = self._connect()
+        try:
+            self._writer.executescript(_SCHEMA)
+            if path.stat().st_size <= _CHECKED:
+                answer = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if answer != "ok":
+                    raise sqlite3.DatabaseError(answer)
+            row = self._writer.execute("SELECT version, segment, salt, sequence, live FROM state").fetchone()
+            if row is not None and row[0] != _VERSION:
+                raise sqlite3.DatabaseError(f"unknown version {row[0]}")
+            self.position = Position(row[1], row[3]) if row else Position(0, 0)
+            self.salt: bytes = row[2] if row else b""
+            self.live: int = row[4] if row else 0
+            self._reader = self._connect()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
+
+    def close(self) -> None:
+        """Closes both connections."""
+        self._reader.close()
+        self._writer.close()
+
+    # --- reading, from any thread ---
+
+    def _rows(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+        with self._lock:
+            return self._reader.execute(sql, tuple(values)).fetchall()
+
+    def has(self, entry_id: str) -> bool:
+        """True when the entry has a row."""
+        return bool(self._rows("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
+
+    def get(self, entry_id: str) -> Entry | None:
+        """The entry, or None."""
+        rows = self._rows("SELECT data, checksum FROM entries WHERE id = ?", (entry_id,))
+        return _entry(*rows[0]) if rows else None
+
+    def place(self, content_id: str) -> Place | None:
+        """Where a content is, or None."""
+        rows = self._rows("SELECT size, checksums, file, segment, offset FROM contents WHERE id = ?", (content_id,))
+        return Place(*rows[0]) if rows else None  # type: ignore[arg-type]
+
+    def count(self) -> int:
+        """How many entries have a row."""
+        return int(self._rows("SELECT count(*) FROM entries")[0][0])  # type: ignore[call-overload,no-any-return]
+
+    def top(self) -> str:
+        """The greatest entry id, "" when there is none."""
+        return str(self._rows("SELECT coalesce(max(id), '') FROM entries")[0][0])
+
+    def next_due(self, hidden: Callable[[str], bool]) -> float | None:
+        """The least due time of the entries that are not hidden by a younger state."""
+        with self._lock:
+            for due, entry_id in self._reader.execute("SELECT due, id FROM entries WHERE held = '' ORDER BY due, id"):
+                if not hidden(entry_id):
+                    return float(due)
+        return None
+
+    def due(self, now: float, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
+        """The entries due at ``now`` that are not hidden, the earliest first."""
+        found: list[Entry] = []
+        with self._lock:
+            for entry_id, data, checksum in self._reader.execute(
+                "SELECT id, data, checksum FROM entries WHERE held = '' AND due <= ? ORDER BY due, id", (now,)
+            ):
+                if len(found) == limit:
+                    break
+                if not hidden(entry_id):
+                    found.append(_entry(data, checksum))
+        return found
+
+    def select(self, query: Query, cursor: str, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
+        """The entries behind the cursor that match and are not hidden, in order of id."""
+        conditions, values = ["id > ?"], [cursor]
+        for column, wanted in (("queue", query.queue), ("stage", query.stage)):
+            if wanted is not None:
+                conditions.append(f"{column} = ?")
+                values.append(wanted)
+        found: list[Entry] = []
+        sql = f"SELECT id, data, checksum FROM entries WHERE {' AND '.join(conditions)} ORDER BY id"  # noqa: S608  # our own words
+        with self._lock:
+            for entry_id, data, checksum in self._reader.execute(sql, values):
+                if len(found) == limit:
+                    break
+                if not hidden(entry_id) and query.matches(entry := _entry(data, checksum)):
+                    found.append(entry)
+        return found
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """The content id and size of each large file that an entry needs."""
+        rows = self._rows("SELECT file, id, size FROM contents WHERE file <> '' AND id IN (SELECT content FROM entries)")
+        return {str(file): (str(content_id), int(size)) for file, content_id, size in rows}  # type: ignore[call-overload]
+
+    def pinning(self, segment: int) -> tuple[list[str], list[str]]:
+        """The ids of entries and of contents that lie in a segment."""
+        entries = self._rows("SELECT id FROM entries WHERE segment = ?", (segment,))
+        contents = self._rows("SELECT id FROM contents WHERE segment = ?", (segment,))
+        return [str(row[0]) for row in entries], [str(row[0]) for row in contents]
+
+    def users(self, content_id: str) -> list[str]:
+        """The ids of the entries that refer to a content."""
+        return [str(row[0]) for row in self._rows("SELECT id FROM entries WHERE content = ?", (content_id,))]
+
+    # --- writing, from the background thread (or recovery, before it starts) ---
+
+    def settle(self, settling: Settling, salt: bytes, in_use: Callable[[str], bool]) -> list[str]:
+        """Takes one step of settling in one transaction; the large files that nobody needs any more.
+
+        Args:
+            settling: what to take.
+            salt: of the segment of ``settling.upto``; tells a journal that is not ours.
+            in_use: True when a young entry refers to the content.
+
+        Raises: sqlite3.Error; nothing has changed then.
+        """
+        cursor = self._writer.cursor()
+        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            orphans = set(settling.orphans)
+            freed = self._remove_rows(cursor, settling.slots, orphans)
+            added = _put_rows(cursor, settling.slots, settling.contents)
+            dead, lost = _remove_contents(cursor, orphans, in_use)
+            live = max(self.live + added - freed - lost, 0)
+            cursor.execute(
+                "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)",
+                (_VERSION, settling.upto.segment, salt, settling.upto.sequence, live),
+            )
+            cursor.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.rollback()
+            raise
+        self.live, self.position, self.salt = live, settling.upto, salt
+        return dead
+
+    def _remove_rows(self, cursor: sqlite3.Cursor, slots: dict[str, Slot], orphans: set[str]) -> int:
+        """Removes the rows of all these entries; their octets. Contents that may be dead now are added to the orphans."""
+        freed = 0
+        for entry_id in slots:
+            row = cursor.execute("SELECT content, length(data) FROM entries WHERE id = ?", (entry_id,)).fetchone()
+            if row is not None:
+                orphans.add(row[0])
+                freed += row[1]
+                cursor.execute("DELETE FROM entries WHERE id = ?", (entry_id,))
+        return freed
+
+    def forget_content(self, content_id: str) -> None:
+        """Drops a content that was found damaged, so that its segment can be freed."""
+        self._writer.execute("DELETE FROM contents WHERE id = ?", (content_id,))
+
+    def sync(self) -> None:
+        """Makes all that was settled durable, so that recovery need not read the journal before it."""
+        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _entry(data: object, checksum: object) -> Entry:
+    assert isinstance(data, bytes)
+    if zlib.crc32(data) != checksum:
+        raise sqlite3.DatabaseError("a row does not match its checksum")
+    return decode_entry(data)
+
+
+def _put_rows(cursor: sqlite3.Cursor, slots: dict[str, Slot], contents: list[Stored]) -> int:
+    rows = []
+    added = 0
+    for slot in slots.values():
+        entry = slot.entry
+        if entry is not None:
+            data = encode_entry(entry)
+            added += len(data)
+            rows.append(
+                (entry.id, entry.queue, entry.stage, entry.due, entry.held, entry.content, slot.where.segment, data, zlib.crc32(data))
+            )
+    cursor.executemany(_PUT_ENTRY, rows)
+    for stored in contents:
+        place = stored.place
+        if place is not None:
+            old = cursor.execute("SELECT size FROM contents WHERE id = ? AND file = ''", (stored.id,)).fetchone()
+            added += (0 if place.file else place.size) - (old[0] if old else 0)
+            cursor.execute(_PUT_CONTENT, (stored.id, place.size, place.checksums, place.file, place.segment, place.offset))
+    return added
+
+
+def _remove_contents(cursor: sqlite3.Cursor, orphans: set[str], in_use: Callable[[str], bool]) -> tuple[list[str], int]:
+    """Removes the contents that nobody refers to; their files, and the octets they had in the journal."""
+    dead: list[str] = []
+    lost = 0
+    for content_id in orphans:
+        if in_use(content_id) or cursor.execute("SELECT 1 FROM entries WHERE content = ? LIMIT 1", (content_id,)).fetchone():
+            continue
+        row = cursor.execute("SELECT file, size FROM contents WHERE id = ?", (content_id,)).fetchone()
+        if row is not None:
+            cursor.execute("DELETE FROM contents WHERE id = ?", (content_id,))
+            if row[0]:
+                dead.append(row[0])
+            else:
+                lost += row[1]
+    return dead, lost
+
+
+def iterate(ids: list[str], size: int) -> Iterator[list[str]]:
+    """The ids in pieces of at most ``size``."""
+    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -1,0 +1,233 @@
+"""What happens when a spool is opened: the index is believed as far as it is proven, and the journal is replayed from there.
+
+Torn or damaged? Records are numbered without gaps, and each names the first record of its batch. A batch begins only when the one before
+it was durable. So a missing or broken record is *damage* when a later batch exists, and otherwise the *tail*: a group that was being
+written when the machine stopped, and that nobody was told of (or, which cannot be told apart, the very last group, damaged later). Of a
+tail all whole records are kept: to keep what was not acknowledged risks a repeat, to drop what was acknowledged loses mail.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+
+from ..base import Change, Put, Recovered, Remove
+from .files import SpoolFolder
+from .format import Record, scan
+from .index import Index
+from .segments import Segment, Segments
+from .settings import EmbeddedSettings
+from .table import Item, Position, Table
+
+_SETTLE_EACH = 20_000
+
+
+class Recovery:
+    """Opens the parts of one spool and brings them to one state.
+
+    Args:
+        folder: the spool's folder, locked.
+        segments: not yet loaded.
+        settings: of the spool.
+    """
+
+    def __init__(self, folder: SpoolFolder, segments: Segments, settings: EmbeddedSettings) -> None:
+        self._folder = folder
+        self._segments = segments
+        self._settings = settings
+        self._damaged: list[str] = []
+
+    def run(self) -> tuple[Index, Table, Position, Recovered]:
+        """The index, the table laid over it, where the journal ends, and what to report. Blocking.
+
+        Raises: OSError; sqlite3.Error when a new index cannot be made.
+        """
+        started = time.monotonic()
+        self._damaged += self._segments.load()
+        index = self._open_index()
+        table = Table(index, index.top(), index.count(), self._settings.cache_size)
+        end = self._replay(index, table)
+        self._check_files(index, table)
+        return index, table, end, Recovered(table.count, self._damaged, time.monotonic() - started)
+
+    # --- the index ---
+
+    def _open_index(self) -> Index:
+        try:
+            index = Index(self._folder.index)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
+                raise
+            self._set_index_aside(f"the index is damaged ({error})")
+            return Index(self._folder.index)
+        reason = self._why_not(index)
+        if reason is None:
+            return index
+        index.close()
+        self._set_index_aside(reason)
+        return Index(self._folder.index)
+
+    def _why_not(self, index: Index) -> str | None:
+        """Why the index does not belong to this journal; None when it does."""
+        position = index.position
+        if position.segment == 0:
+            return None
+        segment = self._segments.get(position.segment)
+        if segment is None:
+            numbers = [each.header.number for each in self._segments.all()]
+            relation = "older" if numbers and position.segment < numbers[0] else "newer"
+            return f"the index is {relation} than the journal: it knows segment {position.segment}, which is not there"
+        if segment.header.salt != index.salt:
+            return f"the index belongs to another journal: its segment {position.segment} is not this one"
+        if segment is self._segments.all()[-1]:
+            found = scan(segment.read(0, segment.header.size), segment.header)
+            last = max((record.sequence for record in found), default=segment.header.first - 1)
+            if last + 1 < position.sequence:
+                known = position.sequence - 1
+                return f"the index is newer than the journal: it knows record {known}, the journal ends at {last}"
+        return None
+
+    def _set_index_aside(self, reason: str) -> None:
+        for suffix in ("-wal", "-shm"):
+            path = self._folder.index.with_name(self._folder.index.name + suffix)
+            if path.exists():
+                self._folder.set_aside_move(path)
+        kept = self._folder.set_aside_move(self._folder.index)
+        self._damaged.append(f"{reason}; made again from the journal, the old one set aside as {kept}")
+
+    # --- the journal ---
+
+    def _replay(self, index: Index, table: Table) -> Position:
+        """Applies the records that the index does not know; the end of the journal."""
+        position = index.position
+        reader = JournalReader(self._segments, position, self._set_segment_aside)
+        table.completed = position
+        for record in reader.records():
+            _apply(table, record, reader.segment, index)
+            table.completed = Position(reader.segment, record.sequence + 1)
+            if len(table.slots) >= _SETTLE_EACH:
+                settle_now(index, table, self._segments)
+        self._damaged += reader.damaged
+        segments = self._segments.all()
+        end = Position(segments[-1].header.number if segments else 0, max(reader.next, position.sequence, 1))
+        table.completed = end
+        return end
+
+    def _set_segment_aside(self, segment: Segment) -> str:
+        return self._folder.set_aside_copy(segment.path)
+
+    # --- large contents ---
+
+    def _check_files(self, index: Index, table: Table) -> None:
+        """Names the large contents that are missing or short, and removes the files that were never committed."""
+        wanted = index.files()
+        for stored in table.contents.values():
+            if stored.place is not None and stored.place.file:
+                wanted[stored.place.file] = (stored.id, stored.place.size)
+        present = {path.name: path for path in self._folder.large.iterdir()}
+        for name, (content_id, size) in wanted.items():
+            if name not in present:
+                self._damaged.append(f"the large content {content_id} (large/{name}) is missing")
+            elif present[name].stat().st_size != size:
+                kept = self._folder.set_aside_link(present[name])
+                self._damaged.append(f"the large content {content_id} (large/{name}) is not whole; set aside as {kept}")
+        for name in present.keys() - wanted.keys():
+            # With damage about, a file that nobody seems to need may be all that is left of a mail.
+            if self._damaged:
+                self._folder.set_aside_move(present[name])
+            else:
+                present[name].unlink()
+
+
+class JournalReader:
+    """Reads all valid records from a segment on, tells damage from the torn tail, and reports each once.
+
+    Args:
+        segments: all segments.
+        start: what lies before it is known already.
+        set_aside: keeps a copy of a damaged segment and tells its path.
+    """
+
+    def __init__(self, segments: Segments, start: Position, set_aside: Callable[[Segment], str]) -> None:
+        self.damaged: list[str] = []
+        self.segment = 0
+        self._all = [segment for segment in segments.all() if segment.header.number >= start.segment]
+        self._start = start.sequence
+        self.next = start.sequence or (self._all[0].header.first if self._all else 0)
+        self._set_aside = set_aside
+
+    def records(self) -> Iterator[Record]:
+        """The records in order; ``segment`` is the number of the one's segment. Void and broken ones are left out."""
+        batches = self._batches()
+        present = next(batches, None)
+        while present is not None:
+            following = next(batches, None)
+            segment, batch = present
+            self.segment = segment.header.number
+            # What a recovery has judged to be the tail stays the tail, and was reported then.
+            judged = following is not None and following[0] is not segment and following[0].header.opened
+            yield from self._judge(segment, batch, following is None or judged, not judged)
+            present = following
+
+    def _batches(self) -> Iterator[tuple[Segment, list[Record]]]:
+        """The records of each batch that are there in some form, without those that a later segment voids."""
+        for number, segment in enumerate(self._all):
+            void = min((later.header.first for later in self._all[number + 1 :]), default=None)
+            batch: list[Record] = []
+            for record in scan(segment.read(0, segment.header.size), segment.header):
+                if record.sequence < self._start or (void is not None and record.sequence >= void):
+                    continue
+                if batch and record.batch != batch[0].batch:
+                    yield segment, batch
+                    batch = []
+                batch.append(record)
+            if batch:
+                yield segment, batch
+
+    def _judge(self, segment: Segment, batch: list[Record], tail: bool, report: bool) -> Iterator[Record]:
+        """The good records of a batch; what is missing before and in it is reported."""
+        problems: list[str] = []
+        if self.next < batch[0].batch:
+            problems.append(f"records {self.next} to {batch[0].batch - 1} are missing")
+        expected = max(batch[0].batch, self.next)
+        for record in batch:
+            if record.sequence > expected:
+                problems.append(f"records {expected} to {record.sequence - 1} are missing")
+            expected = record.sequence + 1
+            if record.meta is None or (record.broken and tail):
+                problems.append(f"record {record.sequence} at {record.offset} does not match its checksum")
+            else:
+                if record.broken:
+                    entries = ", ".join(change.id for change in record.meta.changes)
+                    problems.append(f"the content of {entries} at {record.offset} does not match its checksum")
+                yield record
+        self.next = max(self.next, expected)
+        if problems and report:
+            kept = self._set_aside(segment)
+            kind = "the last group is torn or damaged" if tail else "damaged"
+            self.damaged.append(f"journal segment {segment.path}: {kind}: {'; '.join(problems)}; set aside as {kept}")
+
+
+def _apply(table: Table, record: Record, segment: int, index: Index) -> None:
+    """Brings one record into the table, as if it had just been written."""
+    assert record.meta is not None
+    changes: list[Change] = [Put(row.entry()) if row.stage is not None else Remove(row.id) for row in record.meta.changes]
+    item: Item = table.begin(changes, None)
+    item.where.segment, item.where.sequence, item.where.born = segment, record.sequence, 0.0
+    for stored in item.pins:
+        if stored is not None and stored.id in record.places and stored.id not in item.places:
+            stored.place = item.places[stored.id] = record.places[stored.id]
+            stored.dirty = True
+            if stored.place.file:
+                stored.indexed = index.place(stored.id) is not None
+    table.apply(item)
+    table.written(item)
+
+
+def settle_now(index: Index, table: Table, segments: Segments) -> None:
+    """Brings the oldest young entries to the index; only while nothing else is at work."""
+    settling = table.settle(born_before=0.0, limit=_SETTLE_EACH)
+    segment = segments.get(settling.upto.segment)
+    index.settle(settling, segment.header.salt if segment is not None else b"", table.contents.__contains__)
+    table.settled(settling)

@@ -1,0 +1,240 @@
+"""The background thread: it brings what outlives its first attempt to the index, and gives back the room of what is dead.
+
+Room is given back from the oldest segment on, and only behind the position that the index has reached, so what lives there is exactly
+what the index says. When nothing does, the segment is free. When little does and much of the journal is dead, what lives is *moved*: put
+again, unchanged, by the same way as any other change, so it has the same guarantees and needs no rules of its own. The journal is thus at
+most about twice as large as what lives in it, plus a few segments, however long a single mail is deferred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from ...errors import StorageError
+from ...mail.content import Content, MemoryContent
+from ..base import Entry, Put
+from .files import SpoolFolder
+from .index import Index
+from .segments import Segment, Segments
+from .settings import EmbeddedSettings
+from .stored import ContentStore, StoredContent
+from .table import Settling, Table
+
+_STEP = 2000
+_MOVE_OCTETS = 1024 * 1024
+_MOVE_ENTRIES = 256
+
+
+class Mover(Protocol):
+    """What the background asks of the spool, in the loop's thread."""
+
+    def get(self, entry_id: str) -> Entry | None:
+        """The present state of an entry."""
+
+    def move(self, changes: Sequence[Put], done: Callable[[], None]) -> None:
+        """Puts entries again with their contents; ``done`` is called in the loop when they are durable."""
+
+
+class Keeper:
+    """Settles, frees, prepares and deletes in the background.
+
+    Args:
+        folder: the spool's folder.
+        settings: of the spool.
+        table: the young; touched in the loop's thread only.
+        store: reads contents, and knows the segments.
+        index: the settled.
+    """
+
+    def __init__(self, folder: SpoolFolder, settings: EmbeddedSettings, table: Table, store: ContentStore, index: Index) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._table = table
+        self._store = store
+        self._segments: Segments = store.segments
+        self._index = index
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="penstock-index", daemon=True)
+        self._timer: asyncio.TimerHandle | None = None
+        self._mover: Mover | None = None
+        self._not_before = 0.0
+        self._stopping = False
+
+    def start(self, mover: Mover) -> None:
+        """Starts the thread and the timer; in the loop's thread."""
+        self._mover = mover
+        self._thread.start()
+        self.prepare_spare()
+        self._plan()
+
+    async def stop(self) -> None:
+        """Settles everything and ends the thread; nothing may change any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._stopping = True
+        self._settle(all_of_it=True)
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def prepare_spare(self) -> None:
+        """Sees to it that a spare segment is there before it is needed."""
+        self._jobs.put(self._make_spare)
+
+    def remove_files(self, names: list[str]) -> None:
+        """Deletes large contents that are dead for good."""
+        self._jobs.put(lambda: self._unlink(names))
+
+    # --- the loop's side ---
+
+    def _plan(self) -> None:
+        if not self._stopping:
+            self._timer = self._loop.call_later(self._settings.settle_interval, self._settle)
+
+    def _settle(self, all_of_it: bool = False) -> None:
+        born_before = time.monotonic() - (0.0 if all_of_it else self._settings.settle_after)
+        settling = self._table.settle(born_before, 10_000_000 if all_of_it else _STEP)
+        if settling.slots or settling.orphans or settling.upto.segment != self._index.position.segment:
+            self._jobs.put(lambda: self._take(settling))
+        elif self._timer is not None:
+            self._plan()
+
+    def _taken(self, settling: Settling, error: Exception | None) -> None:
+        if error is None:
+            self._table.settled(settling)
+        else:
+            self._table.not_settled(settling)
+        if settling.more and error is None and not self._stopping:
+            self._settle()
+        else:
+            self._plan()
+
+    # --- the thread's side ---
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except (OSError, sqlite3.Error, StorageError) as error:
+                self._trouble(str(error))
+
+    def _trouble(self, what: str) -> None:
+        self._settings.on_trouble(f"spool {self._folder.root}: in the background: {what}")
+
+    def _make_spare(self) -> None:
+        if not self._segments.spares():
+            self._segments.make_spare()
+
+    def _unlink(self, names: list[str]) -> None:
+        for name in names:
+            (self._folder.large / name).unlink(missing_ok=True)
+
+    def _take(self, settling: Settling) -> None:
+        segment = self._segments.get(settling.upto.segment)
+        salt = segment.header.salt if segment is not None else b""
+        failed: Exception | None = None
+        try:
+            dead = self._index.settle(settling, salt, self._table.contents.__contains__)
+            self._unlink(dead)
+        except (sqlite3.Error, OSError) as error:
+            failed = error
+            self._trouble(f"cannot settle: {error}")
+        self._tell(lambda: self._taken(settling, failed))
+        if failed is None and not self._stopping and not settling.more:
+            self._reclaim()
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed; so is the spool
+            self._loop.call_soon_threadsafe(call)
+
+    def _reclaim(self) -> None:
+        """Frees the oldest segments that hold nothing that lives; moves what lives when too much is dead."""
+        if time.monotonic() < self._not_before:
+            return
+        passed = [each for each in self._segments.all() if each.header.number < self._index.position.segment]
+        synced = False
+        while passed and not any(self._index.pinning(passed[0].header.number)):
+            if not synced:
+                self._index.sync()
+                synced = True
+            self._segments.free(passed.pop(0))
+        used = sum(each.header.size for each in self._segments.all())
+        allowed = 2 * self._index.live + self._settings.slack_segments * self._segments.size
+        moved = False
+        while passed and used > allowed and not self._stopping:
+            moved = True
+            used -= passed[0].header.size
+            self._move(passed.pop(0))
+        if moved:
+            # What was moved leaves its old segment only when it has settled again.
+            self._not_before = time.monotonic() + self._settings.settle_after + self._settings.settle_interval
+
+    def _move(self, segment: Segment) -> None:
+        """Puts everything again that lives in a segment, a piece at a time."""
+        entries, contents = self._index.pinning(segment.header.number)
+        puts: list[tuple[str, str, Content | None]] = []
+        octets = 0
+        for content_id in contents:
+            data = self._read(content_id)
+            puts.extend((entry_id, content_id, data) for entry_id in self._index.users(content_id))
+            octets += data.size if data is not None else 0
+            if octets >= _MOVE_OCTETS:
+                self._put_again(puts)
+                puts, octets = [], 0
+        puts += [(entry_id, "", None) for entry_id in entries]
+        for start in range(0, len(puts), _MOVE_ENTRIES):
+            self._put_again(puts[start : start + _MOVE_ENTRIES])
+
+    def _read(self, content_id: str) -> Content | None:
+        """The content, whole and checked; when it is damaged it is set aside, and does not pin its segment any longer."""
+        place = self._index.place(content_id)
+        if place is None:
+            return None
+        if not self._index.users(content_id) and content_id not in self._table.contents:
+            self._index.forget_content(content_id)
+            return None
+        try:
+            return MemoryContent(StoredContent(self._store, content_id, place).read())
+        except StorageError as error:
+            self._trouble(str(error))
+            self._index.forget_content(content_id)
+            return None
+
+    def _put_again(self, puts: list[tuple[str, str, Content | None]]) -> None:
+        """Hands a piece to the loop and waits until it is durable."""
+        done: Future[None] = Future()
+
+        def finish() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def in_loop() -> None:
+            assert self._mover is not None
+            changes: list[Put] = []
+            for entry_id, content_id, data in puts:
+                entry = self._mover.get(entry_id)
+                if entry is not None and (data is None or entry.content == content_id):
+                    changes.append(Put(entry, data))
+            try:
+                if not changes:
+                    finish()
+                else:
+                    self._mover.move(changes, finish)
+            except StorageError:
+                finish()  # closed meanwhile
+
+        self._tell(in_loop)
+        while not self._stopping:
+            try:
+                done.result(timeout=0.2)
+                return
+            except TimeoutError:
+                continue

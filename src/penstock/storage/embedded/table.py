@@ -1,0 +1,387 @@
+"""The young: what is kept in memory because it was changed lately, laid over the index of what is settled.
+
+Everything that changes goes through here, and leaves when the index has it (``evict``) or when it was removed before the index ever heard
+of it, which is the fate of most mail. Only the event loop's thread touches a Table, except where said.
+
+A commit is applied when it is durable, an append at once. So a commit that was called earlier may be applied later than an append; the
+number that each call gets decides, never the time of application. Contents are different: they are *pinned* by the call itself, so that a
+content cannot die between a commit that refers to it and its completion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...mail.content import Content, MemoryContent
+from ..base import Change, Entry, Put, Remove
+from .format import Place
+from .large import LargeFile
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the journal: the segment that was being written, and the sequence number of the next record."""
+
+    segment: int
+    sequence: int
+
+
+class Where:
+    """When and where a group of changes was written.
+
+    Args:
+        number: the number of the call; decides which of two changes is the later one.
+        born: when the call was made, in seconds of the monotonic clock; 0 for what recovery found.
+    """
+
+    __slots__ = ("born", "number", "segment", "sequence")
+
+    def __init__(self, number: int, born: float) -> None:
+        self.number = number
+        self.born = born
+        self.segment = 0
+        self.sequence = 0  # 0 while it is not durable
+
+
+class Stored:
+    """A content that young entries refer to.
+
+    Args:
+        id: the content's id.
+        indexed: True when the index may have it too; then the index decides whether it is dead.
+    """
+
+    __slots__ = ("data", "dirty", "id", "indexed", "pins", "place")
+
+    def __init__(self, content_id: str, indexed: bool) -> None:
+        self.id = content_id
+        self.indexed = indexed
+        self.dirty = False  # True while the index does not know the place
+        self.pins = 0
+        self.place: Place | None = None
+        self.data: Content | None = None
+
+
+class Slot:
+    """The young state of one entry; ``entry`` is None when it was removed but the index, or a commit under way, still has it.
+
+    ``horizon`` is how far the journal had been applied when this was put here: whatever came later into the table lies behind it.
+    """
+
+    __slots__ = ("entry", "horizon", "indexed", "stored", "where")
+
+    def __init__(self, entry: Entry | None, where: Where, horizon: Position, indexed: bool, stored: Stored | None) -> None:
+        self.entry = entry
+        self.where = where
+        self.horizon = horizon
+        self.indexed = indexed
+        self.stored = stored
+
+
+class Item:
+    """One call of commit or append, on its way to the disk.
+
+    ``pins`` has the pinned content of each change; ``fresh`` the contents that must be written; the writer adds ``places``, what it
+    read (``data``), the files it made or found (``files``, True for its own copies), and the encoded group (``parts``).
+    """
+
+    __slots__ = ("changes", "data", "dead", "error", "files", "fresh", "future", "orphans", "parts", "pins", "places", "where")
+
+    def __init__(self, changes: Sequence[Change], where: Where, future: asyncio.Future[None] | None) -> None:
+        self.changes = changes
+        self.where = where
+        self.future = future
+        self.pins: list[Stored | None] = []
+        self.fresh: dict[str, tuple[Stored, Content]] = {}
+        self.places: dict[str, Place] = {}
+        self.data: dict[str, bytes] = {}
+        self.parts: list[bytes] = []
+        self.dead: list[str] = []
+        self.orphans: list[str] = []
+        self.files: list[tuple[LargeFile, bool]] = []
+        self.error: Exception | None = None
+
+
+class Known(Protocol):
+    """What the table must know of the index."""
+
+    def has(self, entry_id: str) -> bool:
+        """True when the index has a row of this entry."""
+
+
+@dataclass(slots=True)
+class Settling:
+    """What goes to the index in one step.
+
+    Args:
+        slots: the young states, by entry id.
+        contents: contents that the index does not have yet.
+        orphans: ids of contents that lost their last young reference; the index must see whether it has another.
+        upto: where the journal begins that the index does not know.
+        more: True when there is more of the same age.
+    """
+
+    slots: dict[str, Slot]
+    contents: list[Stored]
+    orphans: set[str]
+    upto: Position
+    more: bool = False
+
+
+class Table:
+    """The young entries and contents of one spool.
+
+    Args:
+        index: what is settled.
+        top: the greatest entry id that the index has; a greater one is certainly new, which spares the look-up for new mail.
+        count: how many entries the index has.
+        cache_size: at most so many octets of contents stay in memory.
+    """
+
+    def __init__(self, index: Known, top: str, count: int, cache_size: int) -> None:
+        self.slots: dict[str, Slot] = {}
+        self.contents: dict[str, Stored] = {}
+        self.count = count
+        self.completed = Position(0, 1)
+        self.in_flight = 0
+        self._index = index
+        self._top = top
+        self._orphans: set[str] = set()
+        self._heap: list[tuple[float, int, str]] = []
+        self._cache: OrderedDict[str, int] = OrderedDict()
+        self._cached = 0
+        self._cache_size = cache_size
+        self._number = 0
+
+    # --- the way of one call ---
+
+    def begin(self, changes: Sequence[Change], future: asyncio.Future[None] | None) -> Item:
+        """Makes the item of a call and pins the contents it refers to."""
+        self._number += 1
+        item = Item(changes, Where(self._number, time.monotonic()), future)
+        pins = item.pins
+        for change in changes:
+            stored = None
+            if type(change) is Put and change.entry.content:
+                stored = self.pin(change.entry.content, change.content is None)
+                if change.content is not None and stored.id not in item.fresh:
+                    item.fresh[stored.id] = (stored, change.content)
+                    stored.data = change.content
+            pins.append(stored)
+        if future is not None:
+            self.in_flight += 1
+        return item
+
+    def pin(self, content_id: str, indexed: bool) -> Stored:
+        """The content with one more young reference."""
+        stored = self.contents.get(content_id)
+        if stored is None:
+            stored = self.contents[content_id] = Stored(content_id, indexed)
+        stored.pins += 1
+        return stored
+
+    def apply(self, item: Item) -> None:
+        """Makes the changes visible: an append at once, a commit when it is durable."""
+        released: list[Stored] = []
+        for change, stored in zip(item.changes, item.pins, strict=True):
+            if type(change) is Put:
+                self._put(change.entry, stored, item.where, released)
+            elif isinstance(change, Remove):
+                self._remove(change.id, item, released)
+        for content in released:
+            self._release(content, item)
+
+    def written(self, item: Item) -> None:
+        """Notes that the item is durable; ``item.dead`` are then the files that nobody needs any more."""
+        if item.future is not None:
+            self.in_flight -= 1
+            self.apply(item)
+        else:
+            for change in item.changes:
+                if isinstance(change, Remove):
+                    self._forget_tombstone(change.id, item.where.number)
+        for content_id, (stored, content) in item.fresh.items():
+            place = item.places[content_id]
+            unused = stored.place if stored.pins else place
+            if unused is not None and unused.file and unused.file not in item.dead:
+                item.dead.append(unused.file)
+            if stored.pins:
+                stored.place = place
+                stored.dirty = True
+                if stored.data is content:
+                    self._keep_in_cache(stored, item.data.get(content_id))
+        # Only now: what lost its last reference by a change that a crash could undo must still be there after that crash.
+        if item.orphans:
+            self._orphans.update(item.orphans)
+
+    def failed(self, item: Item) -> None:
+        """Takes back what a commit pinned; none of its changes was ever visible."""
+        self.in_flight -= 1
+        for stored, content in item.fresh.values():
+            if stored.data is content:
+                stored.data = None
+        for pinned in item.pins:
+            if pinned is not None:
+                self._release(pinned, item)
+        self._orphans.update(item.orphans)
+
+    def _put(self, entry: Entry, stored: Stored | None, where: Where, released: list[Stored]) -> None:
+        slots = self.slots
+        key = entry.id
+        old = slots.pop(key, None)
+        if old is None:
+            indexed = key <= self._top and self._index.has(key)
+            if not indexed:
+                self.count += 1
+        elif old.where.number > where.number:
+            slots[key] = old
+            if stored is not None:
+                released.append(stored)
+            return
+        else:
+            indexed = old.indexed
+            if old.entry is None:
+                self.count += 1
+            if old.stored is not None:
+                released.append(old.stored)
+        slots[key] = Slot(entry, where, self.completed, indexed, stored)
+        if not entry.held:
+            heapq.heappush(self._heap, (entry.due, where.number, key))
+
+    def _remove(self, key: str, item: Item, released: list[Stored]) -> None:
+        old = self.slots.pop(key, None)
+        where = item.where
+        if old is None:
+            indexed = key <= self._top and self._index.has(key)
+            self.count -= indexed
+        elif old.where.number > where.number:
+            self.slots[key] = old
+            return
+        else:
+            indexed = old.indexed
+            self.count -= old.entry is not None
+            if old.stored is not None:
+                released.append(old.stored)
+        # The stone stays while something older could come back: a row of the index, or a commit that is not applied yet.
+        if indexed or (item.future is None and self.in_flight):
+            self.slots[key] = Slot(None, where, self.completed, indexed, None)
+
+    def _forget_tombstone(self, key: str, number: int) -> None:
+        slot = self.slots.get(key)
+        if slot is not None and slot.entry is None and not slot.indexed and slot.where.number == number:
+            del self.slots[key]
+
+    def _release(self, stored: Stored, item: Item) -> None:
+        stored.pins -= 1
+        if stored.pins:
+            return
+        self._drop(stored)
+        if stored.indexed:
+            item.orphans.append(stored.id)
+        elif stored.place is not None and stored.place.file:
+            item.dead.append(stored.place.file)
+
+    def _drop(self, stored: Stored) -> None:
+        del self.contents[stored.id]
+        self._cached -= self._cache.pop(stored.id, 0)
+
+    def _keep_in_cache(self, stored: Stored, data: bytes | None) -> None:
+        """Keeps a young content in memory; the oldest ones make room, and are read from the journal from then on."""
+        self._cached -= self._cache.pop(stored.id, 0)
+        if data is None:
+            stored.data = None
+            return
+        stored.data = MemoryContent(data)
+        self._cache[stored.id] = len(data)
+        self._cached += len(data)
+        while self._cached > self._cache_size:
+            oldest, size = self._cache.popitem(last=False)
+            self._cached -= size
+            self.contents[oldest].data = None
+
+    # --- the way to the index ---
+
+    def settle(self, born_before: float, limit: int) -> Settling:
+        """Chooses the oldest young entries for the index.
+
+        ``upto`` may be the horizon of the first entry that stays: everything behind it in the table was put there later, and so was
+        written later than what had been applied by then.
+
+        Args:
+            born_before: only what was asked for before this, in seconds of the monotonic clock.
+            limit: at most so many.
+        """
+        chosen: dict[str, Slot] = {}
+        upto, more = self.completed, False
+        for key, slot in self.slots.items():
+            more = len(chosen) >= limit
+            if more or slot.where.born > born_before or not slot.where.sequence:
+                upto = slot.horizon
+                break
+            chosen[key] = slot
+        contents: dict[str, Stored] = {}
+        for key, slot in chosen.items():
+            slot.indexed = True
+            self._top = max(self._top, key)
+            if slot.stored is not None and slot.stored.dirty:
+                contents[slot.stored.id] = slot.stored
+        for stored in contents.values():
+            stored.indexed, stored.dirty = True, False
+        orphans = {content_id for content_id in self._orphans if content_id not in self.contents}
+        self._orphans.clear()
+        if len(self._heap) > 2 * len(self.slots) + 1000:
+            self._heap = [item for item in self._heap if self._is_due(item[2], item[1])]
+            heapq.heapify(self._heap)
+        return Settling(chosen, list(contents.values()), orphans, upto, more)
+
+    def settled(self, settling: Settling) -> None:
+        """Lets go of what the index has now, except what was changed meanwhile."""
+        for key, slot in settling.slots.items():
+            if self.slots.get(key) is slot:
+                del self.slots[key]
+                stored = slot.stored
+                if stored is not None:
+                    stored.pins -= 1
+                    if not stored.pins:
+                        self._drop(stored)
+
+    def not_settled(self, settling: Settling) -> None:
+        """Keeps everything for the next attempt."""
+        for stored in settling.contents:
+            stored.dirty = True
+        self._orphans |= settling.orphans
+
+    # --- questions ---
+
+    def next_due(self) -> float | None:
+        """The least due time of the young."""
+        heap = self._heap
+        while heap and not self._is_due(heap[0][2], heap[0][1]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def due(self, now: float) -> Iterator[Entry]:
+        """The young entries that are due, the earliest first; walks down the heap without changing it."""
+        heap = self._heap
+        frontier = [(heap[0], 0)] if heap else []
+        while frontier:
+            (due, number, key), at = heapq.heappop(frontier)
+            if due > now:
+                return
+            if self._is_due(key, number):
+                entry = self.slots[key].entry
+                assert entry is not None
+                yield entry
+            for child in (2 * at + 1, 2 * at + 2):
+                if child < len(heap):
+                    heapq.heappush(frontier, (heap[child], child))
+
+    def _is_due(self, key: str, number: int) -> bool:
+        slot = self.slots.get(key)
+        return slot is not None and slot.where.number == number and slot.entry is not None and not slot.entry.held
