@@ -77,8 +77,8 @@ class Mailboxes:
 
     def compare(self, acknowledged: Mapping[str, str]) -> Comparison:
         """Holds what is there now against token and digest of what was acknowledged."""
-        result = Comparison(corrupt=list(self.strangers))
         copies = self.refresh()
+        result = Comparison(corrupt=list(self.strangers))
         result.missing = set(acknowledged) - set(copies)
         result.extra = set(copies) - set(acknowledged)
         for token, found in copies.items():
