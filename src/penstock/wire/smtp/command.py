@@ -39,6 +39,9 @@ class State(Enum):
     BDAT = "between two BDATs"
     CLOSED = "closed"
 
+    # Members are compared by identity; Enum would hash the name in Python, several times for each command.
+    __hash__ = object.__hash__
+
 
 _ALWAYS = frozenset({State.GREETING, State.READY, State.MAIL, State.RCPT, State.BDAT})
 _READY = frozenset({State.READY})

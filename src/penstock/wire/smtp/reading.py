@@ -46,6 +46,8 @@ class DataReading:
         return self._decoder.ended
 
     def read(self, source: InputBuffer) -> Chunk | None:
+        if not source:
+            return None
         piece, used = self._decoder.feed(source.peek())
         source.drop(used)
         return Chunk(piece) if piece else None

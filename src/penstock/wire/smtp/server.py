@@ -54,7 +54,8 @@ from .settings import (
     ServerSettings,
 )
 
-_TLS_HANDSHAKE = 0x16
+# The first octet of a TLS record with a ClientHello (RFC 8446 §5.1).
+_TLS = "\x16"
 
 # Where a session may go from where it is; RFC 5321 §4.1.4 and RFC 3030 §2. Any state may be closed.
 _MOVES: dict[State, frozenset[State]] = {
@@ -308,8 +309,8 @@ class ServerMachine:
         except RemoteProtocolError as error:
             return self._fail(error, self._input.skip_line())
         if raw is None:
-            if self._input.starts_with(_TLS_HANDSHAKE):
-                return self._fail(RemoteProtocolError("TLS without STARTTLS"), "\x16")
+            if self._input.starts_with(ord(_TLS)):
+                return self._fail(RemoteProtocolError("TLS without STARTTLS"), _TLS)
             return NEED_DATA
         try:
             question = understand(decode(raw), self._state, self._settings.table, self._scope)
@@ -322,11 +323,11 @@ class ServerMachine:
         return question
 
     def _check_counters(self, question: Question) -> None:
-        limits = self._settings.limits
+        limits, kind = self._settings.limits, type(question)
         # RFC 5321 §4.5.3.1.10: "452 Too many recipients"; the client may send what it has and come again with the rest.
-        if isinstance(question, Rcpt) and limits.recipients and self._recipients >= limits.recipients:
+        if kind is Rcpt and limits.recipients and self._recipients >= limits.recipients:
             raise RemoteProtocolError("too many recipients", 452, "4.5.3", "Too many recipients")
-        if isinstance(question, Mail) and limits.transactions and self._transactions >= limits.transactions:
+        if kind is Mail and limits.transactions and self._transactions >= limits.transactions:
             raise RemoteProtocolError("too many transactions", 452, "4.3.2", "Too many messages in this session")
 
     def _ask_chunk(self, bdat: Bdat) -> Happening | None:
@@ -438,7 +439,9 @@ class ServerMachine:
         reason: Reason | None = None
         verb = line.partition(" ")[0].upper()
         self._errors += reply.is_permanent
-        if verb in CROSS_PROTOCOL or line.startswith("\x16"):
+        if verb in CROSS_PROTOCOL or line.startswith(_TLS):
+            # Of a TLS hello there is no line: what is shown of it must not depend on how much of it came.
+            line = _TLS if line.startswith(_TLS) else line
             reply, reason = NOT_SMTP, Reason.CROSS_PROTOCOL
         elif verb == "BDAT" and self._reading is None and error.code == 501:
             reason = Reason.OUT_OF_STEP
