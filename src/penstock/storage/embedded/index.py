@@ -8,12 +8,15 @@ One connection writes, in the background thread; another one reads, under a lock
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ...errors import StorageDamaged
 from ..base import Entry, Query
 from .format import Place, decode_entry, encode_entry
 from .table import Position, Settling, Slot, Stored
@@ -86,9 +89,25 @@ class Index:
 
     # --- reading, from any thread ---
 
-    def _rows(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """The reading connection for one question; an index found damaged is remembered, so that the next open makes it again."""
         with self._lock:
-            return self._reader.execute(sql, tuple(values)).fetchall()
+            try:
+                yield self._reader
+            except sqlite3.DatabaseError as error:
+                self.suspect(error)
+                raise StorageDamaged(f"the index {self.path} cannot be read ({error}); the next start makes it again") from error
+
+    def suspect(self, error: sqlite3.Error) -> None:
+        """Remembers on disk that the index is damaged; trouble that passes (no room, a lock) is none of that."""
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            with contextlib.suppress(OSError):
+                suspect_mark(self.path).touch()
+
+    def _rows(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+        with self._reading() as reader:
+            return reader.execute(sql, tuple(values)).fetchall()
 
     def has(self, entry_id: str) -> bool:
         """True when the entry has a row."""
@@ -114,8 +133,8 @@ class Index:
 
     def next_due(self, hidden: Callable[[str], bool]) -> float | None:
         """The least due time of the entries that are not hidden by a younger state."""
-        with self._lock:
-            for due, entry_id in self._reader.execute("SELECT due, id FROM entries WHERE held = '' ORDER BY due, id"):
+        with self._reading() as reader:
+            for due, entry_id in reader.execute("SELECT due, id FROM entries WHERE held = '' ORDER BY due, id"):
                 if not hidden(entry_id):
                     return float(due)
         return None
@@ -123,8 +142,8 @@ class Index:
     def due(self, now: float, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
         """The entries due at ``now`` that are not hidden, the earliest first."""
         found: list[Entry] = []
-        with self._lock:
-            for entry_id, data, checksum in self._reader.execute(
+        with self._reading() as reader:
+            for entry_id, data, checksum in reader.execute(
                 "SELECT id, data, checksum FROM entries WHERE held = '' AND due <= ? ORDER BY due, id", (now,)
             ):
                 if len(found) == limit:
@@ -142,8 +161,8 @@ class Index:
                 values.append(wanted)
         found: list[Entry] = []
         sql = f"SELECT id, data, checksum FROM entries WHERE {' AND '.join(conditions)} ORDER BY id"  # noqa: S608  # our own words
-        with self._lock:
-            for entry_id, data, checksum in self._reader.execute(sql, values):
+        with self._reading() as reader:
+            for entry_id, data, checksum in reader.execute(sql, values):
                 if len(found) == limit:
                     break
                 if not hidden(entry_id) and query.matches(entry := _entry(data, checksum)):
@@ -262,6 +281,6 @@ def _remove_contents(cursor: sqlite3.Cursor, orphans: set[str], in_use: Callable
     return dead, lost
 
 
-def iterate(ids: list[str], size: int) -> Iterator[list[str]]:
-    """The ids in pieces of at most ``size``."""
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+def suspect_mark(path: Path) -> Path:
+    """The file whose existence says that the index at this path was found damaged."""
+    return path.with_name(path.name + ".suspect")

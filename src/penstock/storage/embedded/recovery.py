@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from ..base import Change, Put, Recovered, Remove
 from .files import SpoolFolder
 from .format import Record, scan
-from .index import Index
+from .index import Index, suspect_mark
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
 from .table import Item, Position, Table
@@ -54,6 +54,11 @@ class Recovery:
     # --- the index ---
 
     def _open_index(self) -> Index:
+        mark = suspect_mark(self._folder.index)
+        if mark.exists():
+            if self._folder.index.exists():
+                self._set_index_aside("the index was found damaged")
+            mark.unlink()
         try:
             index = Index(self._folder.index)
         except sqlite3.DatabaseError as error:

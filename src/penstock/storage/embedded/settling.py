@@ -146,6 +146,8 @@ class Keeper:
             self._unlink(dead)
         except (sqlite3.Error, OSError) as error:
             failed = error
+            if isinstance(error, sqlite3.Error):
+                self._index.suspect(error)
             self._trouble(f"cannot settle: {error}")
         self._tell(lambda: self._taken(settling, failed))
         if failed is None and not self._stopping and not settling.more:
