@@ -1,8 +1,7 @@
 """A durable aiosmtpd for comparison: each message in a Maildir file of its own, synced before 250.
 
 ``python -m bench.aiosmtpd_server FOLDER FD`` listens on a free port of 127.0.0.1 and writes the port to the file
-descriptor. The files are
-written on threads: measured, that gives it 30 to 50 % more messages a second than writing in the event loop.
+descriptor. The files are written on threads: measured, that gives it 30 to 50 % more messages a second than writing in the event loop.
 """
 
 from __future__ import annotations
