@@ -18,16 +18,21 @@ from ..errors import AddressError
 # RFC 5321 §4.5.3.1: 64 octets of local part, 255 of domain, 256 of path including the two angle brackets.
 MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 64, 255, 254
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010FFFF]"
+# UTF8-non-ascii of RFC 6531 §3.3, without the control characters, line ends and halves of surrogate pairs that nothing good comes from.
+_FOREIGN = r"\u00A0-\u2027\u202A-\uD7FF\uE000-\U0010FFFF"
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_FOREIGN}]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # Quoted-string = DQUOTE *QcontentSMTP DQUOTE; qtextSMTP is %d32-33 / %d35-91 / %d93-126, a quoted pair is "\" and %d32-126.
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~\u0080-\U0010FFFF]|\\[ -~])*)"')
+_QUOTED = re.compile(rf'"((?:[ !#-\[\]-~{_FOREIGN}]|\\[ -~])*)"')
 # sub-domain = Let-dig [Ldh-str]; an underscore is let through, as real hosts use it.
-_LABEL = r"[A-Za-z0-9_\u0080-\U0010FFFF](?:[A-Za-z0-9_\-\u0080-\U0010FFFF]*[A-Za-z0-9_\u0080-\U0010FFFF])?"
+_LABEL = rf"[A-Za-z0-9_{_FOREIGN}](?:[A-Za-z0-9_\-{_FOREIGN}]*[A-Za-z0-9_{_FOREIGN}])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-_LITERAL = re.compile(r"\[(?:(IPv6):([0-9A-Fa-f:.]+)|([0-9.]+)|([A-Za-z0-9\-]*[A-Za-z0-9]):([!-Z^-~]+))\]", re.IGNORECASE)
+# General-address-literal is left out: a "Standardized-tag MUST be specified in a Standards-Track RFC", and there is none but IPv6.
+_LITERAL = re.compile(r"\[(?:IPv6:([0-9A-F:.]+)|([0-9.]+))\]", re.IGNORECASE)
 # The everyday address in one look; everything else takes the long way.
 _PLAIN = re.compile(r"([A-Za-z0-9_+\-]+(?:\.[A-Za-z0-9_+\-]+)*)@([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)")
+# Two dots in a row, or a label that begins or ends with a hyphen: perhaps legal to the left of the @, but not plain.
+_SUSPECT = re.compile(r"\.\.|-\.|\.-")
 # A source route "SHOULD be ignored" (RFC 5321 §4.1.1.3): "@one.example,@two.example:" before the mailbox.
 _ROUTE = re.compile(r"@[^,:@\s]+(?:,@[^,:@\s]+)*:")
 
@@ -52,7 +57,7 @@ class Address(msgspec.Struct, frozen=True, order=True):
         Raises: AddressError with the reason (RFC 5321 §4.1.2).
         """
         plain = _PLAIN.fullmatch(text)
-        if plain and ".." not in text and len(text) <= MAX_LOCAL:
+        if plain and len(text) <= MAX_LOCAL and not _SUSPECT.search(text):
             return cls(plain[1], plain[2].lower())
         if text.startswith("<") and text.endswith(">"):
             text = text[1:-1]
@@ -65,7 +70,7 @@ class Address(msgspec.Struct, frozen=True, order=True):
             text = text[route.end() :]
         if text.lower() == "postmaster":
             return cls(text, "")
-        if len(text.encode()) > MAX_PATH:
+        if len(text.encode(errors="replace")) > MAX_PATH:
             raise AddressError(f"address is longer than {MAX_PATH} octets")
         local, end = _parse_local(text)
         if end >= len(text) or text[end] != "@":
@@ -110,7 +115,7 @@ NULL = Address("", "")
 
 
 def _parse_local(text: str) -> tuple[str, int]:
-    if text[0] == '"':
+    if text.startswith('"'):
         quoted = _QUOTED.match(text)
         if not quoted:
             raise AddressError(f"quoted local part is malformed in {text!r}")
@@ -143,11 +148,9 @@ def _parse_literal(text: str) -> str:
     literal = _LITERAL.fullmatch(text)
     try:
         if literal and literal[1]:
-            return f"[IPv6:{IPv6Address(literal[2])}]"
-        if literal and literal[3]:
-            return f"[{IPv4Address(literal[3])}]"
+            return f"[IPv6:{IPv6Address(literal[1])}]"
+        if literal:
+            return f"[{IPv4Address(literal[2])}]"
     except ValueError as error:
         raise AddressError(f"address literal {text!r} is malformed: {error}") from None
-    if not literal:
-        raise AddressError(f"address literal {text!r} is malformed")
-    return text
+    raise AddressError(f"address literal {text!r} is malformed")

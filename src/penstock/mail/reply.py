@@ -13,7 +13,11 @@ import msgspec
 
 # RFC 5321 §4.5.3.1.5: "The maximum total length of a reply line including the reply code and the <CRLF> is 512 octets."
 MAX_REPLY_LINE = 512
-_UNSAFE = re.compile(r"[^\x20-\x7e\u0080-\U0010FFFF]+")
+_UNSAFE = re.compile(r"[^\x20-\x7e\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010FFFF]+")
+# RFC 3463 §2: status-code = class "." subject "." detail, and class 2, 4 or 5.
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+# What a code that is none is sent as: whoever made it is at fault, and the client may try again.
+_NO_CODE = 451
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -52,7 +56,11 @@ class Reply(msgspec.Struct, frozen=True):
         return tuple(self.text.split("\n"))
 
     def to_bytes(self) -> bytes:
-        """The reply as it goes over the wire, with CRLF; text that could not be sent is replaced, long lines are cut."""
+        """The reply as it goes over the wire, with CRLF, and always exactly one reply.
+
+        Text that cannot be sent is replaced, long lines are cut, an enhanced code that is none is left out, and a code outside of 200 to
+        599 becomes 451.
+        """
         return _render(self)
 
     def __str__(self) -> str:
@@ -61,11 +69,16 @@ class Reply(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=512)
 def _render(reply: Reply) -> bytes:
-    enhanced = f"{reply.enhanced} " if reply.enhanced else ""
+    code = reply.code if 200 <= reply.code <= 599 else _NO_CODE
+    enhanced = f"{reply.enhanced} " if _ENHANCED.fullmatch(reply.enhanced) else ""
     room = MAX_REPLY_LINE - 6 - len(enhanced)
-    texts = [_UNSAFE.sub(" ", line).encode("utf-8")[:room] for line in reply.lines]
+    texts = [_cut(_UNSAFE.sub(" ", line.removesuffix("\r")), room) for line in reply.lines]
     last = len(texts) - 1
     return b"".join(
-        b"%d%s%s%s\r\n" % (reply.code, b" " if number == last else b"-", enhanced.encode("ascii", "replace"), text)
-        for number, text in enumerate(texts)
+        b"%d%s%s%s\r\n" % (code, b" " if number == last else b"-", enhanced.encode(), text) for number, text in enumerate(texts)
     )
+
+
+def _cut(text: str, room: int) -> bytes:
+    """The text in UTF-8, cut to so many octets, never within a character."""
+    return text.encode()[:room].decode(errors="ignore").encode()
