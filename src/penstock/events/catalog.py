@@ -88,8 +88,8 @@ class Event:
         return self._message
 
 
-class SessionEvent(Event):
-    """An event of an SMTP session; ``message`` is None before MAIL and grows as envelope and content arrive."""
+class _InSession(Event):
+    """An event that always has its session."""
 
     __slots__ = ()
 
@@ -101,17 +101,11 @@ class SessionEvent(Event):
             self._session = Session(self.facts.session, self._scope)
         return self._session
 
-    @property
-    def message(self) -> Message | None:
-        """The message so far, or None before MAIL."""
-        return self._message_view()
 
-
-class TransactionEvent(Event):
-    """An event of a mail transaction within an SMTP session."""
+class _AboutMessage(Event):
+    """An event that always has its message."""
 
     __slots__ = ()
-    session = SessionEvent.session
 
     @property
     def message(self) -> Message:
@@ -121,11 +115,27 @@ class TransactionEvent(Event):
         return message
 
 
-class MessageEvent(Event):
+class SessionEvent(_InSession):
+    """An event of an SMTP session; ``message`` is None before MAIL and grows as envelope and content arrive."""
+
+    __slots__ = ()
+
+    @property
+    def message(self) -> Message | None:
+        """The message so far, or None before MAIL."""
+        return self._message_view()
+
+
+class TransactionEvent(_InSession, _AboutMessage):
+    """An event of a mail transaction within an SMTP session."""
+
+    __slots__ = ()
+
+
+class MessageEvent(_AboutMessage):
     """An event of a message in transport; ``session`` is the one it came in when it is still known, else None."""
 
     __slots__ = ()
-    message = TransactionEvent.message
 
     @property
     def session(self) -> Session | None:
@@ -146,19 +156,19 @@ class Greeting(SessionEvent):
     """A well-formed HELO or EHLO."""
 
     admits = (v.Reject, v.Defer, v.Disconnect)
-    __slots__ = ("_extensions", "_offered", "name")
+    __slots__ = ("_extensions", "name", "offered")
 
     def __init__(self, facts: Facts, name: str, extensions: list[str]) -> None:
         super().__init__(facts)
         self.name = name
-        self._offered = extensions
+        self.offered = extensions
         self._extensions: list[str] | None = None
 
     @property
     def extensions(self) -> list[str]:
         """The EHLO lines that will be offered; may be edited."""
         if self._extensions is None:
-            self._extensions = list(self._offered)
+            self._extensions = list(self.offered)
         return self._extensions
 
     def begin(self, scope: Scope) -> None:
@@ -168,7 +178,7 @@ class Greeting(SessionEvent):
     def commit(self) -> None:
         super().commit()
         if self._extensions is not None:
-            self._offered = self._extensions
+            self.offered = self._extensions
 
 
 class Helo(Greeting):
@@ -315,7 +325,7 @@ class _Report(Event):
     __slots__ = ()
 
 
-class Accepted(_Report):
+class Accepted(_Report, _InSession):
     """A message is on stable storage and the client was told 250."""
 
     __slots__ = ("message",)
@@ -324,10 +334,8 @@ class Accepted(_Report):
         super().__init__(facts)
         self.message = message
 
-    session = SessionEvent.session
 
-
-class Rejected(_Report):
+class Rejected(_Report, _InSession):
     """Something was refused, by anyone: ``command`` as the client sent it, ``reply``, and ``by``, the binding or "server"."""
 
     __slots__ = ("by", "command", "reply")
@@ -337,8 +345,6 @@ class Rejected(_Report):
         self.command = command
         self.reply = reply
         self.by = by
-
-    session = SessionEvent.session
 
 
 class DeliveredReport(_Report):
@@ -353,7 +359,7 @@ class DeliveredReport(_Report):
         self.where = where
 
 
-class SessionEnded(_Report):
+class SessionEnded(_Report, _InSession):
     """The connection is gone: ``reason`` is "quit", "timeout", "lost", "dropped", "too many errors" or "shutdown".
 
     ``messages`` and ``rejections`` count what happened in the session, ``seconds`` is how long it lasted.
@@ -368,8 +374,6 @@ class SessionEnded(_Report):
         self.seconds = seconds
         self.messages = facts.session.messages
         self.rejections = facts.session.rejections
-
-    session = SessionEvent.session
 
 
 Delivered = DeliveredReport

@@ -159,9 +159,28 @@ class Message:
         """The content as Python's ``EmailMessage``; changing that changes nothing here until it is given to ``replace_content``."""
         return email.message_from_bytes(await self.read(), policy=email.policy.SMTP)
 
-    async def save(self, path: Path | str) -> None:
-        """Writes the content with all edits to a file, whole or not at all, durable when this returns. Raises OSError."""
-        await asyncio.to_thread(write_durably, Path(path), self.content)
+    async def save(self, path: Path | str, prefix: bytes = b"") -> None:
+        """Writes the content with all edits to a file that appears whole, and is on stable storage when this returns.
+
+        Args:
+            path: where to; a file that is there already is replaced.
+            prefix: octets to put on top, such as further header fields with their line ends.
+
+        Raises: OSError; then nothing is there under this name that was not there before.
+        """
+        await asyncio.to_thread(write_durably, Path(path), self.content, prefix)
+
+    def save_now(self, path: Path | str, prefix: bytes = b"", *, part: Path | str | None = None) -> None:
+        """Does what ``save`` does, in this thread; for plain ``def`` handlers, since it waits for the disk.
+
+        Args:
+            path: where to; a file that is there already is replaced.
+            prefix: octets to put on top, such as further header fields with their line ends.
+            part: where the file grows before it gets its name, on the same file system; None for a hidden name beside it.
+
+        Raises: OSError; then nothing is there under this name that was not there before.
+        """
+        write_durably(Path(path), self.content, prefix, None if part is None else Path(part))
 
     def replace_content(self, content: bytes | EmailMessage) -> None:
         """Puts another content, header and all, in the place of the present one; line ends become CRLF."""
@@ -254,9 +273,9 @@ def as_content(content: bytes | EmailMessage) -> bytes:
     return _BARE_LF.sub(b"\r\n", raw)
 
 
-def write_durably(path: Path, content: Content, prefix: bytes = b"") -> None:
+def write_durably(path: Path, content: Content, prefix: bytes = b"", part: Path | None = None) -> None:
     """Writes ``prefix`` and the content to a file that appears whole and on stable storage, or not at all. Raises OSError."""
-    passing = path.with_name(f".{path.name}.part")
+    passing = part or path.with_name(f".{path.name}.part")
     try:
         with passing.open("wb") as file:
             file.write(prefix)

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
 
 from ..observe.log import Log, get_log
 from .catalog import Event
 from .rule import Match
 
-S = TypeVar("S")
+if TYPE_CHECKING:
+    # To a type checker a bare ``Sink`` is a sink without settings; Python itself knows no defaults here before 3.13.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    S = TypeVarWithDefault("S", default=None)
+else:
+    S = TypeVar("S")
 H = TypeVar("H", bound=Callable[..., Any])
 _MARKS = "__penstock_marks__"
 
