@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from penstock import Sink, on
 from penstock.events import RcptTo
 from penstock.verdicts import Reject, Rewrite
 
+from .aliases import read_aliases
 from .domains import DomainTable
 
 _UNKNOWN = Reject(550, "5.1.1", "No such user here")
@@ -21,10 +23,17 @@ class DomainRecipients:
     Args:
         users: local parts; ``["*"]`` for all.
         aliases: further local parts that stand for others.
+        alias_file: a file in the syntax of /etc/aliases, whose names exist too.
     """
 
     users: list[str] = field(default_factory=lambda: [_EVERYBODY])
     aliases: list[str] = field(default_factory=list)
+    alias_file: Path | None = None
+
+    def names(self) -> frozenset[str]:
+        """All of them, in lower case. Raises ConfigError for an alias file that cannot be used."""
+        filed = [alias.name for alias in read_aliases(self.alias_file)] if self.alias_file else []
+        return frozenset(name.lower() for name in [*self.users, *self.aliases, *filed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,7 @@ class LocalRecipients(Sink[LocalRecipientsSettings]):
 
     def __init__(self, settings: LocalRecipientsSettings) -> None:
         super().__init__(settings)
-        known = {
-            domain: frozenset(name.lower() for name in [*recipients.users, *recipients.aliases])
-            for domain, recipients in settings.domains.items()
-        }
+        known = {domain: recipients.names() for domain, recipients in settings.domains.items()}
         self._domains = DomainTable(known)
         self._home = next((domain.lower().lstrip(".") for domain in settings.domains), "")
 

@@ -1,9 +1,8 @@
 """Queue ids: short, sortable by time, unique in a cluster.
 
-Sixteen characters of an alphabet in order of its codes and without look-alikes: nine for the time in milliseconds (until the year 3084), five
-that tell who made it (drawn anew by each process), two that count within the millisecond. More than 1,024 in one millisecond borrow from
-the next, so ids of one process never repeat, and stay in order.
-"""
+Sixteen characters of an alphabet in order of its codes and without look-alikes: nine for the time in milliseconds (until the year
+3084), five that tell who made it (drawn anew by each process), two that count within the millisecond. More than 1,024 in one
+millisecond borrow from the next, so ids of one process never repeat, and stay in order."""
 
 from __future__ import annotations
 

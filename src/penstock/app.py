@@ -1,0 +1,227 @@
+"""The composition root: builds one worker from a configuration, and runs it.
+
+This is the only place that knows which storage back-end there is, and the only one that puts the layers together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import Config, plugs
+from .errors import PenstockError, StorageLocked
+from .events.binding import Bindings
+from .events.dispatch import Dispatcher
+from .events.work import MessageWork
+from .hosts.listener import serve
+from .hosts.smtp.connection import Connection
+from .hosts.smtp.host import Services, SessionLimits, SmtpHost, SmtpSettings
+from .observe.log import Log, get_log
+from .queue.policy import RetryPolicy
+from .storage.base import Spool
+from .storage.embedded import EmbeddedSettings, EmbeddedSpool
+from .storage.identity import Identities
+from .transport.pipeline import Parts, Transport, TransportSettings
+from .wire.smtp.limits import Limits
+from .wire.smtp.settings import ServerSettings
+
+# Threads for plain ``def`` handlers: local deliveries above all, which wait for the disk most of the time.
+THREADS = 16
+# How long a worker waits for a spool that a dying one still has.
+LOCK_WAIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlace:
+    """Which worker of how many, and its listening sockets.
+
+    Args:
+        number: from 0.
+        count: how many there are.
+        sockets: one a listener, in the order of the configuration.
+    """
+
+    number: int
+    count: int
+    sockets: tuple[socket.socket, ...]
+
+
+class Node:
+    """What a worker does for sinks.
+
+    Args:
+        config: the configuration.
+        spools: where messages are kept; new ones go to the first.
+    """
+
+    def __init__(self, config: Config, spools: list[Spool]) -> None:
+        self.name = config.server.name
+        self.hostname = config.server.hostname
+        self.states: dict[str, dict[str, Any]] = {}
+        self.new_id = Identities(time.time).new
+        self.now = time.time
+        self.transport: Transport | None = None
+        self._spools = spools
+
+    async def submit(self, work: MessageWork) -> str:
+        """Takes a message from a sink into transport."""
+        assert self.transport is not None
+        return await self.transport.submit(work)
+
+    def queue_depth(self) -> int:
+        """How many messages this worker keeps."""
+        return sum(spool.count() for spool in self._spools)
+
+
+class Worker:
+    """One process: its spool, its sinks, its sessions.
+
+    Args:
+        config: the configuration.
+        place: which worker it is.
+    """
+
+    def __init__(self, config: Config, place: WorkerPlace) -> None:
+        self._config = config
+        self._place = place
+        self._log = get_log()
+        self._threads = ThreadPoolExecutor(THREADS, "penstock-sink")
+        self._dispatcher = Dispatcher(self._log, self._threads)
+        self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
+        self._node = Node(config, self._spools)
+        self._bindings = Bindings(plugs(config))
+        settings = TransportSettings(retry_policy(config))
+        self._transports = [
+            Transport(Parts(self._node, spool, self._dispatcher, self._log), self._bindings, settings) for spool in self._spools
+        ]
+        self._node.transport = self._transports[0]
+        services = Services(self._node, self._bindings, self._dispatcher, self._transports[0], self._spools[0], self._log)
+        self._host = SmtpHost(services)
+        self._servers: list[asyncio.AbstractServer] = []
+
+    async def start(self) -> None:
+        """Recovers the spools, starts the sinks, and accepts connections. Raises PenstockError."""
+        for spool in self._spools:
+            await self._recover(spool)
+        for plug in self._bindings.plugs:
+            try:
+                await plug.sink.start()
+            except Exception as error:
+                raise PenstockError(f"{plug.where}: the sink does not start: {type(error).__name__}: {error}") from error
+        for transport in self._transports:
+            transport.start()
+        for sock, listener in zip(self._place.sockets, self._config.listeners, strict=True):
+            settings = smtp_settings(self._config, listener.name, self._bindings)
+            self._servers.append(await serve(sock, lambda settings=settings: Connection(self._host, settings)))  # type: ignore[misc]
+
+    async def stop(self, seconds: float) -> None:
+        """Ends: no new session, then no session, then no work under way, and then the spools."""
+        for server in self._servers:
+            server.close()
+        deadline = time.monotonic() + seconds
+        await self._host.drain(seconds)
+        for transport in self._transports:
+            await transport.stop(max(deadline - time.monotonic(), 5.0))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._dispatcher.drain(), 5.0)
+        for plug in self._bindings.plugs:
+            try:
+                await plug.sink.stop()
+            except Exception as error:
+                self._log.error("sink does not stop", binding=plug.name, error=f"{type(error).__name__}: {error}")
+        for spool in self._spools:
+            await spool.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _recover(self, spool: Spool) -> None:
+        """Opens a spool, waiting for a dying process that may still have it."""
+        deadline = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                found = await spool.open()
+                break
+            except StorageLocked:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+        for line in found.damaged:
+            self._log.error("damage found in the spool and set aside", what=line)
+        if found.count or found.damaged:
+            self._log.info("recovered", messages=found.count, seconds=round(found.seconds, 3), damaged=len(found.damaged))
+
+    def _folders(self) -> list[Path]:
+        """This worker's spool, and those of workers that there are no longer, dealt out among those that there are."""
+        base, number, count = self._config.resolve(self._config.server.spool), self._place.number, self._place.count
+        orphans = []
+        for path in sorted(base.glob("worker-*")):
+            owner = path.name.removeprefix("worker-")
+            if owner.isdigit() and int(owner) >= count and int(owner) % count == number:
+                orphans.append(path)
+        return [base / f"worker-{number}", *orphans]
+
+    def _spool_settings(self, path: Path) -> EmbeddedSettings:
+        return EmbeddedSettings(path, on_trouble=lambda line: self._log.error("trouble in the spool", what=line))
+
+
+def retry_policy(config: Config) -> RetryPolicy:
+    """The retry policy of a configuration."""
+    return RetryPolicy(tuple(map(float, config.retry.intervals)), float(config.retry.expire), config.retry.jitter)
+
+
+def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSettings:
+    """What the sessions of a listener are told."""
+    table = config.limits
+    limits = Limits(
+        message_size=table.message_size,
+        recipients=table.recipients,
+        transactions=table.messages_per_session,
+        errors=table.errors,
+    )
+    sessions = SessionLimits(
+        table.connections, table.connections_per_client, float(table.idle), float(table.command), float(table.data), float(table.message)
+    )
+    built_in = ServerSettings(config.server.hostname).table
+    verbs = frozenset(bindings.verbs) - frozenset(built_in)
+    return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs), sessions, hops=table.hops)
+
+
+async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) -> None:
+    """Runs a worker until it is told to stop, by SIGTERM or by the end of its supervisor.
+
+    Args:
+        config: the configuration.
+        place: which worker it is.
+        life: a descriptor that reads end-of-file when the supervisor is gone.
+        ready: a descriptor to write a line to when connections are accepted.
+
+    Raises: PenstockError when it cannot start.
+    """
+    loop = asyncio.get_running_loop()
+    log: Log = get_log()
+    stopping: asyncio.Future[str] = loop.create_future()
+
+    def stop(why: str) -> None:
+        if not stopping.done():
+            stopping.set_result(why)
+
+    loop.add_signal_handler(signal.SIGTERM, stop, "told to")
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_reader(life, stop, "supervisor is gone")
+    worker = Worker(config, place)
+    await worker.start()
+    os.write(ready, b"ready\n")
+    os.close(ready)
+    why = await stopping
+    loop.remove_reader(life)
+    log.info("stopping", why=why)
+    # Without its supervisor a worker is in the way of the next server: it only ends what ends soon.
+    await worker.stop(float(config.server.drain) if why == "told to" else 3.0)
+    log.info("stopped")

@@ -1,0 +1,197 @@
+"""What a configuration may say: one dataclass a table, with the defaults that administrators know.
+
+A field that is not here is an error in the file, which names the nearest field that is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..events.rule import Match
+from .values import Duration, Endpoint, Size
+
+
+@dataclass(slots=True)
+class ServerTable:
+    """``[server]``.
+
+    Args:
+        hostname: how the server calls itself in banner, EHLO and Received; a full domain name.
+        name: the name of this virtual server, for sinks.
+        spool: the folder in which messages are kept, one sub-folder a worker.
+        workers: processes; 0 for one a core.
+        recipient_delimiter: what follows it in a local part is detail, not name, as in alice+lists; "" for none.
+        drain: how long transactions under way may take when the server stops.
+    """
+
+    hostname: str = field(default_factory=socket.getfqdn)
+    name: str = "default"
+    spool: Path = Path("penstock-data/spool")
+    workers: int = 0
+    recipient_delimiter: str = "+"
+    drain: Duration = Duration(300)
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes there will be."""
+        return self.workers or os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class ListenerTable:
+    """``[[listener]]``.
+
+    Args:
+        name: unique; bindings refer to it.
+        address: where it listens.
+    """
+
+    name: str
+    address: Endpoint
+
+
+@dataclass(slots=True)
+class LimitsTable:
+    """``[limits]``, for each worker.
+
+    Args:
+        message_size: octets of one message.
+        recipients: recipients of one message.
+        errors: commands in error after which a session is ended; 0 for never.
+        messages_per_session: messages in one session; 0 for unlimited.
+        connections: sessions at the same time.
+        connections_per_client: of these, from one address.
+        idle: how long a client may wait with its next command.
+        command: how long it may take to send one command line.
+        data: how long it may pause within content.
+        message: how long one content may take in all.
+        hops: Received fields at which a message is taken to loop.
+    """
+
+    message_size: Size = Size(25 * 1024 * 1024)
+    recipients: int = 1000
+    errors: int = 20
+    messages_per_session: int = 0
+    connections: int = 10_000
+    connections_per_client: int = 50
+    idle: Duration = Duration(300)
+    command: Duration = Duration(300)
+    data: Duration = Duration(300)
+    message: Duration = Duration(3600)
+    hops: int = 50
+
+
+@dataclass(slots=True)
+class RetryTable:
+    """``[retry]``.
+
+    Args:
+        intervals: how long to wait before the first, second ... next try; the last one repeats.
+        expire: when to give up and tell the sender.
+        jitter: how much an interval may vary, as a fraction.
+    """
+
+    intervals: list[Duration] = field(default_factory=lambda: [Duration(900), Duration(1800), Duration(3600), Duration(14400)])
+    expire: Duration = Duration(5 * 86400)
+    jitter: float = 0.1
+
+
+@dataclass(slots=True)
+class RelayTable:
+    """``[relay]``.
+
+    Args:
+        networks: clients that may send to any domain, beside authenticated ones. Nobody by default.
+    """
+
+    networks: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DomainTable:
+    """``[domain."example.com"]``.
+
+    Args:
+        kind: "local" is the only kind so far: mail for it is delivered here.
+        deliver: how: ``maildir:PATH`` with {local}, {domain} and {detail}, ``drop:FOLDER``, or ``discard:``.
+        recipients: the local parts that there are; ``["*"]`` for any.
+        aliases: a file in the syntax of /etc/aliases.
+    """
+
+    kind: Literal["local"] = "local"
+    deliver: str = "maildir:penstock-data/mail/{domain}/{local}"
+    recipients: list[str] = field(default_factory=lambda: ["*"])
+    aliases: Path | None = None
+
+
+@dataclass(slots=True)
+class BindingTable:
+    """``[[binding]]``.
+
+    Args:
+        name: unique.
+        sink: ``module:Class``, or the name of an entry point in the group ``penstock.sinks``.
+        listeners: names of listeners; all when empty.
+        priority: 0 is asked first; built-in policy is at 16384.
+        match: conditions, all of which must hold.
+        timeout: how long a handler may take.
+        on_error: what becomes of a question whose handler fails.
+        run_in: "loop" or "thread"; by default ``async def`` runs on the loop and ``def`` in a thread.
+        enabled: false to leave it out.
+        settings: the sink's own settings.
+    """
+
+    name: str
+    sink: str
+    listeners: list[str] = field(default_factory=list)
+    priority: int = 24575
+    match: Match | None = None
+    timeout: Duration = Duration(30)
+    on_error: Literal["defer", "reject", "continue"] = "defer"
+    run_in: Literal["", "loop", "thread"] = ""
+    enabled: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LogTable:
+    """``[log]``.
+
+    Args:
+        level: "debug", "info", "warning" or "error".
+        format: "json", "human", or "auto": human on a terminal, JSON elsewhere.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "human"] = "auto"
+
+
+@dataclass(slots=True)
+class Config:
+    """A whole configuration, checked.
+
+    Args:
+        path: the file it came from; relative paths in it start at its folder.
+        server, limits, retry, relay, log: the tables.
+        listeners: by name.
+        domains: by name, in lower case.
+        bindings: in the order of the file.
+    """
+
+    path: Path
+    server: ServerTable
+    limits: LimitsTable
+    retry: RetryTable
+    relay: RelayTable
+    log: LogTable
+    listeners: list[ListenerTable]
+    domains: dict[str, DomainTable]
+    bindings: list[BindingTable]
+
+    def resolve(self, path: Path | str) -> Path:
+        """A path of the file, taken from the file's folder."""
+        return self.path.parent / path

@@ -1,0 +1,1 @@
+"""Sockets in: listeners and the protocols behind them."""

@@ -1,0 +1,294 @@
+"""One SMTP connection: octets in, octets out, timeouts and flow control; what the commands mean is ``session``'s.
+
+An ``asyncio.Protocol`` and not streams: a read costs one call, and what is answered at once is answered within it, without task or
+coroutine. While a decision waits for a sink or the disk, nothing is parsed, and the client's flow of octets is stopped when too many wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from ...errors import RemoteProtocolError
+from ...mail.reply import Reply
+from ...wire.smtp.happening import Block, Closed, Line, Reason, Refused, Signal
+from ...wire.smtp.server import ServerMachine
+from .host import SmtpHost, SmtpSettings
+from .session import SmtpSession
+
+# Octets that may wait unparsed before the client is asked to stop sending.
+MAX_PENDING = 256 * 1024
+MAX_BLOCK = 1024 * 1024
+_SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down")
+_TIMED_OUT = Reply(421, "4.4.2", "Timed out, closing the connection")
+_REASONS = {
+    Reason.QUIT: "quit",
+    Reason.EOF: "lost",
+    Reason.TOO_MANY_ERRORS: "too many errors",
+    Reason.CROSS_PROTOCOL: "dropped",
+    Reason.OUT_OF_STEP: "dropped",
+    Reason.DISCONNECTED: "dropped",
+}
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a client.
+
+    Args:
+        host: what all sessions share.
+        settings: how its listener behaves.
+    """
+
+    def __init__(self, host: SmtpHost, settings: SmtpSettings) -> None:
+        self.host = host
+        self.settings = settings
+        self.machine = ServerMachine(settings.wire)
+        self.deadline = float("inf")
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._session: SmtpSession | None = None
+        self._client_ip = ""
+        self._busy = False
+        self._held = False
+        self._choked = False
+        self._stopped_reading = False
+        self._task: asyncio.Task[None] | None = None
+        self._awaited: asyncio.Future[bytes] | None = None
+        self._block = bytearray()
+        self._line_since: float | None = None
+        self._data_since: float | None = None
+        self._ending = ""
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self._client_ip = str(peer[0]).removeprefix("::ffff:")
+        refusal = self.host.admit(self, self._client_ip, self.settings.limits)
+        self._session = SmtpSession(self, (self._client_ip, int(peer[1])))
+        if refusal:
+            self._session.log.warning("session refused", reason=refusal)
+            self.finish(Reply(421, "4.7.0" if "your" in refusal else "4.3.2", refusal), "dropped")
+            self.flush()
+            return
+        self._go_on(self._session.greet())
+
+    def data_received(self, data: bytes) -> None:
+        self.machine.receive_data(data)
+        if self._awaited is not None:
+            self._serve_dialogue()
+        elif not self._busy:
+            self._pump()
+        if self._busy:
+            self._hold_back()
+
+    def eof_received(self) -> bool:
+        self.machine.receive_data(b"")
+        if self._awaited is not None:
+            self._serve_dialogue()
+        elif not self._busy:
+            self._pump()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.deadline = float("inf")
+        self.host.leave(self, self._client_ip)
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_exception(ConnectionError("the client is gone"))
+        if self._task is not None:
+            self._task.cancel()
+        if self._session is not None:
+            self._session.end(self._ending or "lost")
+
+    def pause_writing(self) -> None:
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        if not self._busy:
+            self._pump()
+
+    # What the session calls.
+
+    def wait(self) -> None:
+        """Nothing more is parsed until ``proceed``."""
+        self._busy = self._held = True
+
+    def proceed(self) -> None:
+        """The open decision was made; goes on with what came meanwhile."""
+        self._busy = self._held = False
+        self._pump()
+
+    def finish(self, reply: Reply | None, ending: str) -> None:
+        """Says goodbye, if at all, and ends the session when that is sent."""
+        self._ending = self._ending or ending
+        self.machine.disconnect(reply)
+
+    def flush(self) -> None:
+        """Sends what is queued, and closes when the machine is done."""
+        transport = self._transport
+        if transport is None:
+            return
+        out = self.machine.data_to_send()
+        if out:
+            transport.write(out)
+        if self.machine.is_closed:
+            transport.close()
+
+    @property
+    def is_lost(self) -> bool:
+        """True when nobody is there any more."""
+        return self._transport is None
+
+    async def line(self, prompt: Reply | None) -> bytes:
+        """Part of a verb's dialogue: sends the prompt and returns the next line. Raises ConnectionError, RemoteProtocolError."""
+        self._need_transport()
+        self.machine.request_line(prompt)
+        return await self._await_input()
+
+    async def block(self, size: int) -> bytes:
+        """Part of a verb's dialogue: the next octets. Raises ValueError, ConnectionError."""
+        self._need_transport()
+        if not 0 < size <= MAX_BLOCK:
+            raise ValueError(f"read_bytes takes from 1 to {MAX_BLOCK} octets")
+        self.machine.request_bytes(size)
+        return await self._await_input()
+
+    # What the host calls.
+
+    def drain(self) -> None:
+        """The server stops: an idle session ends now, a transaction under way may end first."""
+        if not self._busy and self._session is not None and self._session.transaction is None:
+            self.finish(_SHUTTING_DOWN, "shutdown")
+            self.flush()
+
+    def hang_up(self, ending: str) -> None:
+        """Ends the session at once."""
+        self.finish(_SHUTTING_DOWN, ending)
+        self.flush()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def time_out(self) -> None:
+        """The client took too long."""
+        self.deadline = float("inf")
+        self.finish(_TIMED_OUT, "timeout")
+        self.flush()
+        if self._transport is not None:
+            # A client that does not read either would never let the farewell out.
+            self._loop.call_later(5.0, self._transport.abort)
+
+    # How it works.
+
+    def _pump(self) -> None:
+        """Lets the machine go on until it needs octets, or a decision has to wait."""
+        machine, session = self.machine, self._session
+        assert session is not None
+        while not self._busy and not self._choked:
+            happening = machine.next_event()
+            if isinstance(happening, Signal):
+                break
+            if isinstance(happening, Closed):
+                self._ending = self._ending or _REASONS[happening.reason]
+                break
+            if self.host.draining and session.transaction is None:
+                self.finish(_SHUTTING_DOWN, "shutdown")
+                break
+            self._go_on(session.handle(happening), pumping=True)
+        self.flush()
+        self._set_deadline()
+        if self._stopped_reading and not self._busy and machine.pending < MAX_PENDING:
+            self._stopped_reading = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _go_on(self, waiting: Coroutine[Any, Any, None] | None, pumping: bool = False) -> None:
+        """Waits for a decision in a task, or goes on at once when it was made."""
+        if waiting is not None:
+            self._busy = True
+            self._task = self._loop.create_task(self._decide(waiting))
+        elif not pumping:
+            self._pump()
+
+    async def _decide(self, waiting: Coroutine[Any, Any, None]) -> None:
+        assert self._session is not None
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._session.log.error("session failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            self.finish(Reply(421, "4.3.0", "Internal error, closing the connection"), "dropped")
+        self._task = None
+        if not self._held:
+            self.proceed()
+
+    def _set_deadline(self) -> None:
+        """Which timeout holds now: for a command line that has begun, for content, or for the next command."""
+        if self._busy or self.machine.is_closed:
+            # A decision has its own deadline; so does a farewell.
+            self.deadline = self._loop.time() + 60.0 if self.machine.is_closed else float("inf")
+            return
+        now, limits = self._loop.time(), self.settings.limits
+        assert self._session is not None
+        if self._session.receiving:
+            self._data_since = self._data_since or now
+            self.deadline = min(now + limits.data, self._data_since + limits.message)
+            return
+        self._data_since = None
+        if not self.machine.pending:
+            self._line_since = None
+            self.deadline = now + limits.idle
+            return
+        self._line_since = self._line_since or now
+        self.deadline = self._line_since + limits.command
+
+    def _hold_back(self) -> None:
+        if not self._stopped_reading and self.machine.pending >= MAX_PENDING and self._transport is not None:
+            self._stopped_reading = True
+            self._transport.pause_reading()
+
+    def _need_transport(self) -> None:
+        if self._transport is None:
+            raise ConnectionError("the client is gone")
+
+    async def _await_input(self) -> bytes:
+        self._awaited = self._loop.create_future()
+        self.deadline = self._loop.time() + self.settings.limits.idle
+        try:
+            self._serve_dialogue()
+            return await self._awaited
+        finally:
+            self._awaited = None
+            self.deadline = float("inf")
+
+    def _serve_dialogue(self) -> None:
+        """Gives a waiting handler what it asked for."""
+        awaited = self._awaited
+        self.flush()
+        if awaited is None or awaited.done():
+            return
+        while True:
+            happening = self.machine.next_event()
+            if isinstance(happening, Line):
+                awaited.set_result(happening.data)
+                return
+            if isinstance(happening, Block):
+                self._block += happening.data
+                if not happening.remaining:
+                    awaited.set_result(bytes(self._block))
+                    self._block.clear()
+                    return
+            elif isinstance(happening, Refused):
+                reply = happening.reply
+                awaited.set_exception(RemoteProtocolError("the line is too long", reply.code, reply.enhanced, reply.text))
+                return
+            elif isinstance(happening, Closed):
+                self._ending = self._ending or _REASONS[happening.reason]
+                awaited.set_exception(ConnectionError("the client is gone"))
+                return
+            else:
+                return

@@ -1,0 +1,143 @@
+"""What all SMTP sessions of a worker share: settings, limits on how many there may be, timeouts, and the drain at the end.
+
+One sweep a second looks at all deadlines; a timer for each command of each session would cost more than the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ...events.binding import Bindings
+from ...events.dispatch import Dispatcher
+from ...events.work import Backplane
+from ...observe.log import Log
+from ...storage.base import Spool
+from ...transport.pipeline import Transport
+from ...wire.smtp.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How many sessions, and how long they may wait.
+
+    Args:
+        connections: sessions at the same time in this worker.
+        connections_per_client: of these, from one IP address. 50 as in Postfix (smtpd_client_connection_count_limit).
+        idle: seconds to wait for the next command. RFC 5321 §4.5.3.2.7: "at least 5 minutes".
+        command: seconds from the first octet of a command line to its end, so that a slow drip does not hold a session for ever.
+        data: seconds without a further octet of content.
+        message: seconds that one message's content may take in all.
+    """
+
+    connections: int = 10_000
+    connections_per_client: int = 50
+    idle: float = 300.0
+    command: float = 300.0
+    data: float = 300.0
+    message: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """How one listener behaves.
+
+    Args:
+        name: the listener's name.
+        wire: what the protocol machine is told.
+        limits: how many sessions, and how long.
+        in_memory: octets of content up to which a message stays in memory while it arrives; larger ones go to disk.
+        hops: Received fields at which a message is taken to loop. RFC 5321 §6.3 asks for at least 100 to be let through, Postfix and
+            Exim draw the line at 50 and 30.
+    """
+
+    name: str
+    wire: ServerSettings
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    in_memory: int = 1024 * 1024
+    hops: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What sessions work with; put together by the composition root."""
+
+    server: Backplane
+    bindings: Bindings
+    dispatcher: Dispatcher
+    transport: Transport
+    spool: Spool
+    log: Log
+
+
+class SmtpHost:
+    """All SMTP sessions of a worker.
+
+    Args:
+        services: what sessions work with.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.draining = False
+        self._connections: set[Connection] = set()
+        self._clients: Counter[str] = Counter()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def admit(self, connection: Connection, client_ip: str, limits: SessionLimits) -> str:
+        """Counts a session in; why it may not stay, or ""."""
+        self._connections.add(connection)
+        self._clients[client_ip] += 1
+        self._empty.clear()
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(1.0, self._sweep)
+        if self.draining:
+            return "Service shutting down"
+        if len(self._connections) > limits.connections:
+            return "Too many connections, try again later"
+        if self._clients[client_ip] > limits.connections_per_client:
+            return "Too many connections from your address"
+        return ""
+
+    def leave(self, connection: Connection, client_ip: str) -> None:
+        """Counts a session out."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._clients[client_ip] -= 1
+        if not self._clients[client_ip]:
+            del self._clients[client_ip]
+        if not self._connections:
+            self._empty.set()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are now."""
+        return len(self._connections)
+
+    async def drain(self, seconds: float) -> None:
+        """Turns new sessions away, lets transactions under way end, and waits so long for it; then closes what is left."""
+        self.draining = True
+        for connection in list(self._connections):
+            connection.drain()
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.hang_up("shutdown")
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in [c for c in self._connections if c.deadline <= now]:
+            connection.time_out()
+        self._sweeper = loop.call_later(1.0, self._sweep) if self._connections else None

@@ -1,0 +1,282 @@
+"""One SMTP session: turns what the client did into events, and what the sinks answered into replies.
+
+"Check, ask, proceed": the machine has checked syntax and sequence, the sinks are asked, and only then does anything change. Each
+handler returns None when all is settled, or a coroutine to be awaited when a sink or the disk must be waited for. """
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ...events import catalog as events
+from ...events import verdict as v
+from ...events.binding import Chain
+from ...events.dispatch import PROCEED, Outcome
+from ...events.work import Facts, MessageWork, SessionWork
+from ...mail.envelope import Envelope
+from ...mail.message import MessageRecord
+from ...mail.reply import Reply
+from ...observe.log import Log
+from ...wire.smtp import happening as wire
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+Step = Coroutine[Any, Any, None] | None
+Then = Callable[[Outcome], Step]
+_UNKNOWN = Reply(502, "5.5.1", "Command not implemented")
+
+
+class SmtpSession:
+    """What a connection's commands mean.
+
+    Args:
+        connection: the connection.
+        client: its address and port.
+    """
+
+    __slots__ = ("bindings", "connection", "extended", "machine", "services", "transaction", "work")
+
+    def __init__(self, connection: Connection, client: tuple[str, int]) -> None:
+        self.connection = connection
+        self.machine = connection.machine
+        self.services = connection.host.services
+        # A reload builds new bindings; a session keeps those that it began with.
+        self.bindings = self.services.bindings
+        server = self.services.server
+        self.work = SessionWork(server.new_id(), client, connection.settings.name, server.now())
+        self.transaction: Transaction | None = None
+        self.extended = False
+
+    @property
+    def log(self) -> Log:
+        """A log whose lines name this session; made only when there is something to say."""
+        return self.services.log.bind(session=self.work.id, client=self.work.client_ip, listener=self.work.listener)
+
+    @property
+    def receiving(self) -> bool:
+        """True while content comes."""
+        return self.transaction is not None and self.transaction.receiving
+
+    def greet(self) -> Step:
+        """The banner, after Connected was asked."""
+        chain = self.bindings.chain(events.Connected)
+        return self.ask(events.Connected(self.facts()), chain, self._connected) if chain else self._connected(PROCEED)
+
+    def handle(self, happening: wire.Happening) -> Step:
+        """What the client did."""
+        return _HANDLERS[type(happening)](self, happening)
+
+    def end(self, reason: str) -> None:
+        """The connection is gone."""
+        self.end_transaction()
+        seconds = self.services.server.now() - self.work.started
+        chain = self.bindings.chain(events.SessionEnded)
+        if chain:
+            self.services.dispatcher.tell(events.SessionEnded(self.facts(), reason, seconds), chain)
+        if reason != "quit":
+            self.log.info("session ended", reason=reason, messages=self.work.messages, rejections=self.work.rejections)
+
+    # Asking and telling.
+
+    def facts(self) -> Facts:
+        """What an event of this moment is about."""
+        return Facts(self.services.server, self.work, self.transaction.message if self.transaction else None)
+
+    def ask(self, event: events.Event, chain: Chain, then: Then) -> Step:
+        """Asks the sinks and goes on with the outcome, at once or in the coroutine that is returned."""
+        answer = self.services.dispatcher.ask(event, chain)
+        return then(answer) if isinstance(answer, Outcome) else _later(answer, then)
+
+    def refused(self, outcome: Outcome, command: str) -> bool:
+        """Carries out a refusal; False when the outcome is none."""
+        verdict = outcome.verdict
+        if verdict is None or not isinstance(verdict, v.Reject | v.Defer | v.Disconnect):
+            return False
+        self.note_refusal(command, verdict.reply, outcome.by)
+        if isinstance(verdict, v.Disconnect):
+            self.connection.finish(verdict.reply, "dropped")
+        else:
+            self.machine.refuse(verdict.reply)
+        return True
+
+    def note_refusal(self, command: str, reply: Reply, by: str) -> None:
+        """Counts, logs and reports a refusal, whoever made it."""
+        self.work.rejections += 1
+        ids = {"message": self.transaction.message.record.id} if self.transaction else {}
+        self.log.info("rejected", command=command[:200], reply=str(reply), by=by, helo=self.work.helo, **ids)
+        chain = self.bindings.chain(events.Rejected)
+        if chain:
+            self.services.dispatcher.tell(events.Rejected(self.facts(), command, reply, by), chain)
+
+    def end_transaction(self) -> None:
+        """Forgets the transaction, if there is one (RFC 5321 §4.1.1.5)."""
+        if self.transaction is not None:
+            self.transaction.abort()
+            self.transaction = None
+
+    # Commands.
+
+    def _connected(self, outcome: Outcome) -> Step:
+        verdict = outcome.verdict
+        if isinstance(verdict, v.Delay):
+            return self._wait_and_greet(verdict.time.total_seconds())
+        if isinstance(verdict, v.Disconnect | v.Defer | v.Reject):
+            self.note_refusal("", verdict.reply, outcome.by)
+            self.connection.finish(verdict.reply, "dropped")
+        elif isinstance(verdict, v.Respond):
+            self.machine.greet(verdict.reply)
+        else:
+            # RFC 5321 §4.3.1: the host name comes first in the banner.
+            self.machine.greet(Reply(220, "", f"{self.services.server.hostname} ESMTP Penstock"))
+        return None
+
+    async def _wait_and_greet(self, seconds: float) -> None:
+        await asyncio.sleep(min(max(seconds, 0.0), self.connection.settings.limits.idle))
+        if not self.connection.is_lost:
+            self._connected(PROCEED)
+
+    def on_greeting(self, asked: wire.Greeting) -> Step:
+        """HELO or EHLO."""
+        kind = events.Ehlo if asked.verb == "EHLO" else events.Helo
+        offered = [*self.machine.offered(), *self.bindings.advertised] if asked.verb == "EHLO" else []
+        self.work.helo = asked.name
+        chain = self.bindings.chain(kind)
+        if not chain:
+            return self._greeted(asked, offered)
+        event = kind(self.facts(), asked.name, offered)
+
+        def settle(outcome: Outcome) -> Step:
+            return None if self.refused(outcome, asked.line) else self._greeted(asked, event.offered)
+
+        return self.ask(event, chain, settle)
+
+    def _greeted(self, asked: wire.Greeting, offered: list[str]) -> Step:
+        self.end_transaction()
+        self.extended = asked.verb == "EHLO"
+        if self.extended:
+            self.machine.accept_greeting(offered)
+        else:
+            self.machine.accept()
+        return None
+
+    def on_mail(self, asked: wire.Mail) -> Step:
+        """MAIL begins a transaction."""
+        work, server = self.work, self.services.server
+        record = MessageRecord(
+            id=server.new_id(),
+            received=server.now(),
+            envelope=Envelope(asked.sender, [], asked.parameters),
+            listener=work.listener,
+            client_ip=work.client_ip,
+            client_name=work.client_name,
+            helo=work.helo,
+            user=work.user,
+        )
+        self.transaction = Transaction(self, MessageWork(record))
+        chain = self.bindings.chain(events.MailFrom)
+        if not chain:
+            self.machine.accept()
+            return None
+
+        def settle(outcome: Outcome) -> Step:
+            if self.refused(outcome, asked.line):
+                self.transaction = None
+            else:
+                self.machine.accept()
+            return None
+
+        return self.ask(events.MailFrom(self.facts()), chain, settle)
+
+    def on_reset(self, asked: wire.Reset) -> Step:
+        """RSET ends the transaction."""
+
+        def reset(reply: Reply | None) -> None:
+            self.machine.accept(reply)
+            self.end_transaction()
+
+        return self._ask_verb(asked.line, "", reset)
+
+    def on_quit(self, asked: wire.Quit) -> Step:
+        """QUIT."""
+        return self._ask_verb(asked.line, "", self.machine.accept)
+
+    def on_other(self, asked: wire.Noop | wire.Help | wire.Vrfy | wire.Expn) -> Step:
+        """A verb that has an answer but no effect."""
+        return self._ask_verb(asked.line, asked.argument, self._answer)
+
+    def on_verb(self, asked: wire.Verb) -> Step:
+        """A verb that only its sinks know."""
+        return self._ask_verb(asked.line, asked.argument, lambda reply: self.machine.respond(reply or _UNKNOWN))
+
+    def on_refused(self, refused: wire.Refused) -> Step:
+        """The machine refused something by itself."""
+        self.note_refusal(refused.line, refused.reply, "server")
+        return None
+
+    def _answer(self, reply: Reply | None) -> None:
+        if reply is None:
+            self.machine.accept()
+        else:
+            self.machine.respond(reply)
+
+    def _ask_verb(self, line: str, argument: str, proceed: Callable[[Reply | None], object]) -> Step:
+        """Asks who is bound to a verb; ``proceed`` gets their positive reply, or None when nobody had one."""
+        keyword = line.partition(" ")[0].upper()
+        chain = self.bindings.verbs.get(keyword, ())
+        if not chain:
+            proceed(None)
+            return None
+
+        def settle(outcome: Outcome) -> Step:
+            verdict = outcome.verdict
+            if self.machine.is_closed or self.connection.is_lost:
+                return None
+            if verdict is None:
+                proceed(None)
+            elif isinstance(verdict, v.Respond) and verdict.reply.is_positive:
+                proceed(verdict.reply)
+            elif isinstance(verdict, v.Disconnect):
+                self.refused(outcome, line)
+            elif isinstance(verdict, v.Respond | v.Reject | v.Defer):
+                self.note_refusal(line, verdict.reply, outcome.by)
+                self.machine.refuse(verdict.reply)
+            return None
+
+        return self.ask(events.Verb(self.facts(), keyword, argument, self.connection), chain, settle)
+
+
+async def _later(answer: Coroutine[Any, Any, Outcome], then: Then) -> None:
+    step = then(await answer)
+    if step is not None:
+        await step
+
+
+def _in_transaction(name: str) -> Callable[[SmtpSession, Any], Step]:
+    """A handler that the transaction under way has; the machine sees to it that there is one."""
+
+    def handle(session: SmtpSession, happening: Any) -> Step:
+        step: Step = getattr(session.transaction, name)(happening)
+        return step
+
+    return handle
+
+
+_HANDLERS: dict[type[Any], Callable[[SmtpSession, Any], Step]] = {
+    wire.Greeting: SmtpSession.on_greeting,
+    wire.Mail: SmtpSession.on_mail,
+    wire.Rcpt: _in_transaction("on_rcpt"),
+    wire.DataStart: _in_transaction("on_data_start"),
+    wire.Chunk: _in_transaction("on_chunk"),
+    wire.ContentEnd: _in_transaction("on_content_end"),
+    wire.Reset: SmtpSession.on_reset,
+    wire.Quit: SmtpSession.on_quit,
+    wire.Noop: SmtpSession.on_other,
+    wire.Help: SmtpSession.on_other,
+    wire.Vrfy: SmtpSession.on_other,
+    wire.Expn: SmtpSession.on_other,
+    wire.Verb: SmtpSession.on_verb,
+    wire.Refused: SmtpSession.on_refused,
+}

@@ -1,0 +1,254 @@
+"""One mail transaction, from MAIL to the reply to its content; an object made for that message.
+
+The reply to the content is given only when message and envelope are on stable storage, or when they are not going to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ...errors import StorageFull, StorageUnavailable
+from ...events import catalog as events
+from ...events import verdict as v
+from ...events.dispatch import PROCEED, Outcome
+from ...events.views import MessageSnapshot
+from ...events.work import Facts, MessageWork
+from ...mail.content import Content, MemoryContent
+from ...mail.reply import Reply
+from ...wire.smtp import happening as wire
+from .intake import Intake
+from .received import received_field
+
+if TYPE_CHECKING:
+    from .session import SmtpSession, Step
+
+# How much of a content is looked at for its header.
+LOOKED_AT = 256 * 1024
+END_OF_DATA = "end of data"
+_LOOPING = v.Reject(554, "5.4.6", "Too many hops, the message is looping")
+_FULL = Reply(452, "4.3.1", "Insufficient system storage")
+_BROKEN = Reply(451, "4.3.0", "The message cannot be stored now, please try again later")
+
+
+class Transaction:
+    """One message while it is received.
+
+    Args:
+        session: the session it belongs to.
+        message: the message, with its sender.
+    """
+
+    __slots__ = ("_early", "_failure", "_header_wanted", "_intake", "_session", "message", "receiving")
+
+    def __init__(self, session: SmtpSession, message: MessageWork) -> None:
+        self._session = session
+        self.message = message
+        self.receiving = False
+        self._intake: Intake | None = None
+        self._early: Outcome | None = None
+        self._failure: Reply | None = None
+        self._header_wanted = False
+
+    def abort(self) -> None:
+        """Gives up what came of the content."""
+        if self._intake is not None:
+            self._intake.abort()
+            self._intake = None
+
+    def on_rcpt(self, asked: wire.Rcpt) -> Step:
+        """RCPT: the recipient joins the envelope when the sinks agree."""
+        session = self._session
+        chain = session.bindings.chain(events.RcptTo)
+        event = events.RcptTo(session.facts(), asked.recipient)
+
+        def settle(outcome: Outcome) -> Step:
+            if session.refused(outcome, asked.line):
+                return None
+            recipients = self.message.record.envelope.recipients
+            if isinstance(outcome.verdict, v.Discard):
+                address = str(event.work.address)
+                session.log.info("recipient discarded", message=self.message.record.id, to=address, by=outcome.by)
+            elif not recipients or all(r.address != event.work.address for r in recipients):
+                recipients.append(event.work)
+            session.machine.accept()
+            return None
+
+        return session.ask(event, chain, settle) if chain else settle(PROCEED)
+
+    def on_data_start(self, asked: wire.DataStart) -> Step:
+        """DATA, or the first BDAT."""
+        session = self._session
+
+        def settle(outcome: Outcome) -> Step:
+            if session.refused(outcome, asked.line):
+                if asked.bdat:
+                    session.end_transaction()
+                return None
+            prefix = received_field(self.message.record, session.services.server.hostname, session.extended)
+            self._intake = Intake(session.services.spool, prefix, session.connection.settings.in_memory)
+            self._header_wanted = bool(session.bindings.chain(events.EndOfHeaders))
+            self.receiving = True
+            session.machine.accept()
+            return None
+
+        chain = session.bindings.chain(events.Data)
+        return session.ask(events.Data(session.facts()), chain, settle) if chain else settle(PROCEED)
+
+    def on_chunk(self, chunk: wire.Chunk) -> Step:
+        """Content octets."""
+        intake = self._intake
+        if intake is None or self._early is not None or self._failure is not None:
+            return None
+        full = intake.add(chunk.data)
+        if self._header_wanted:
+            start = intake.start(LOOKED_AT)
+            if b"\r\n\r\n" in start or len(start) >= LOOKED_AT:
+                return self._header_complete(start, full)
+        return self._flush(intake) if full else None
+
+    def _header_complete(self, start: bytes, full: bool) -> Step:
+        self._header_wanted = False
+        session, intake = self._session, self._intake
+        assert intake is not None
+        self.message.content = MemoryContent(start)
+
+        def settle(outcome: Outcome) -> Step:
+            if isinstance(outcome.verdict, v.Disconnect):
+                session.refused(outcome, "")
+            elif outcome.verdict is not None:
+                # The reply to content can only be given after it: what still comes is not kept.
+                self._early = outcome
+                intake.abort()
+            return self._flush(intake) if full and self._early is None else None
+
+        return session.ask(events.EndOfHeaders(session.facts()), session.bindings.chain(events.EndOfHeaders), settle)
+
+    async def _flush(self, intake: Intake) -> None:
+        try:
+            await intake.flush()
+        except StorageUnavailable as error:
+            self._cannot_store(error)
+            intake.abort()
+
+    def _cannot_store(self, error: BaseException) -> Reply:
+        """Notes why, and what the client hears: nothing of why."""
+        self._failure = _FULL if isinstance(error, StorageFull) else _BROKEN
+        why = f"{type(error).__name__}: {error}"
+        self._session.log.error("message cannot be stored", message=self.message.record.id, error=why)
+        return self._failure
+
+    def on_content_end(self, asked: wire.ContentEnd) -> Step:
+        """The content is complete, or broke a rule."""
+        self.receiving = False
+        intake = self._intake
+        assert intake is not None
+        refusal = asked.refusal or self._failure
+        if refusal is not None:
+            self._end_refused(refusal)
+            return None
+        if self._early is not None:
+            return self._settle(self._early)
+        if self._header_wanted:
+            # There was no empty line: all of it is header.
+            step = self._header_complete(intake.start(LOOKED_AT), False)
+            return self.on_content_end(asked) if step is None else _then(step, lambda: self.on_content_end(asked))
+        if intake.spilled:
+            return self._finish_spilled(intake)
+        return self._complete(intake.content())
+
+    def _end_refused(self, refusal: Reply) -> None:
+        session = self._session
+        session.note_refusal(END_OF_DATA, refusal, "server")
+        session.machine.refuse(refusal)
+        session.end_transaction()
+
+    async def _finish_spilled(self, intake: Intake) -> None:
+        try:
+            content = await intake.finish()
+        except StorageUnavailable as error:
+            self._end_refused(self._cannot_store(error))
+            return
+        step = self._complete(content)
+        if step is not None:
+            await step
+
+    def _complete(self, content: Content) -> Step:
+        """The whole content is here: the last moment to refuse it."""
+        session, record = self._session, self.message.record
+        self.message.content = content
+        record.size = content.size
+        if self._is_looping(content):
+            return self._settle(Outcome(_LOOPING, "server"))
+        chain = session.bindings.chain(events.EndOfData)
+        return session.ask(events.EndOfData(session.facts()), chain, self._settle) if chain else self._settle(PROCEED)
+
+    def _is_looping(self, content: Content) -> bool:
+        """RFC 5321 §6.3: counting Received fields "has proven to be an effective, although rarely optimal, method" of finding loops."""
+        start = content.read(0, LOOKED_AT)
+        end = start.find(b"\r\n\r\n")
+        return start[: end if end >= 0 else None].lower().count(b"\nreceived:") >= self._session.connection.settings.hops
+
+    def _settle(self, outcome: Outcome) -> Step:
+        session, message, verdict = self._session, self.message, outcome.verdict
+        if session.refused(outcome, END_OF_DATA):
+            session.end_transaction()
+        elif isinstance(verdict, v.Discard) or not message.record.envelope.recipients:
+            reason = getattr(verdict, "reason", "") or "all recipients were discarded"
+            session.log.info("discarded", message=message.record.id, by=outcome.by, reason=reason)
+            session.machine.accept(_queued(message))
+            session.end_transaction()
+        else:
+            held = (verdict.reason or "quarantined") if isinstance(verdict, v.Quarantine) else ""
+            # From here on the message is the spool's: not even a lost connection gives it up.
+            intake, self._intake = self._intake, None
+            assert intake is not None
+            session.connection.wait()
+            session.services.transport.accept(message, lambda error: self._durable(error, intake), held)
+        return None
+
+    def _durable(self, error: BaseException | None, intake: Intake) -> None:
+        """The message is on stable storage, or is not going to be; the client, if it is still there, is told so."""
+        session = self._session
+        connected = not session.connection.is_lost
+        if error is not None:
+            intake.abort()
+            reply = self._cannot_store(error)
+            if connected:
+                self._end_refused(reply)
+                session.connection.proceed()
+            return
+        session.transaction = None
+        session.work.messages += 1
+        self._log_accepted()
+        if connected:
+            session.machine.accept(_queued(self.message))
+            session.connection.proceed()
+        chain = session.bindings.chain(events.Accepted)
+        if chain:
+            facts = Facts(session.services.server, session.work, self.message)
+            session.services.dispatcher.tell(events.Accepted(facts, MessageSnapshot.of(self.message)), chain)
+
+    def _log_accepted(self) -> None:
+        session, record = self._session, self.message.record
+        session.services.log.info(
+            "accepted",
+            message=record.id,
+            session=session.work.id,
+            client=session.work.client_ip,
+            helo=session.work.helo,
+            sender=str(record.envelope.sender),
+            recipients=len(record.envelope.recipients),
+            size=record.size,
+        )
+
+
+def _queued(message: MessageWork) -> Reply:
+    return Reply(250, "2.0.0", f"Ok: queued as {message.record.id}")
+
+
+async def _then(first: Coroutine[Any, Any, None], second: Callable[[], Step]) -> None:
+    await first
+    step = second()
+    if step is not None:
+        await step

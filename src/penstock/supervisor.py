@@ -1,0 +1,169 @@
+"""Starts N equal workers on shared ports, and starts again those that die.
+
+The supervisor does nothing else: it holds the listening sockets, so that no connection is refused while a worker is away, and it keeps
+one end of a pipe, so that workers notice when it is gone. It never touches mail. """
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from .config import Config, plugs
+from .errors import PenstockError
+from .events.binding import Bindings
+from .hosts.listener import Address, open_sockets
+from .observe.log import get_log
+
+# A worker that dies younger than this is started again only after a pause, which doubles up to the longest.
+YOUNG, FIRST_PAUSE, LONGEST_PAUSE = 10.0, 0.5, 30.0
+CANNOT_START = 78  # EX_CONFIG of sysexits.h
+# Beyond the drain, how long a worker may take to end before it is killed.
+GRACE = 15.0
+
+
+class Supervisor:
+    """All processes of one server.
+
+    Args:
+        config: the configuration, which every worker reads again for itself.
+        ready_fd: where to write one JSON line when all workers accept connections; None for nowhere.
+    """
+
+    def __init__(self, config: Config, ready_fd: int | None = None) -> None:
+        self._config = config
+        self._ready_fd = ready_fd
+        self._log = get_log()
+        self._count = config.server.worker_count
+        self._sockets: list[list[socket.socket]] = []
+        self._workers: dict[int, asyncio.subprocess.Process] = {}
+        self._life, self._life_end = os.pipe()
+        self._stopping = asyncio.Event()
+        self._failed: int = 0
+
+    async def run(self) -> int:
+        """Runs the server until SIGTERM or SIGINT; the exit status. Raises PenstockError when it cannot start."""
+        Bindings(plugs(self._config))
+        for listener in self._config.listeners:
+            self._sockets.append(open_sockets(Address(listener.name, listener.address.host, listener.address.port), self._count))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        ready = [asyncio.Event() for _ in range(self._count)]
+        keepers = [loop.create_task(self._keep(number, ready[number])) for number in range(self._count)]
+        await self._wait_ready(ready)
+        await self._stopping.wait()
+        self._log.info("stopping", workers=len(self._workers))
+        await self._stop_workers()
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        return self._failed
+
+    async def _wait_ready(self, ready: Sequence[asyncio.Event]) -> None:
+        """Waits for all workers, and says so."""
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        for event in ready:
+            waiting = asyncio.ensure_future(event.wait())
+            await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+        stopping.cancel()
+        if self._stopping.is_set():
+            return
+        addresses = {
+            listener.name: list(socks[0].getsockname()[:2]) for listener, socks in zip(self._config.listeners, self._sockets, strict=True)
+        }
+        workers = [process.pid for process in self._workers.values()]
+        self._log.info("serving", listeners={name: f"{host}:{port}" for name, (host, port) in addresses.items()}, workers=workers)
+        if self._ready_fd is not None:
+            line = {"listeners": addresses, "pids": {"supervisor": os.getpid(), "workers": workers}}
+            os.write(self._ready_fd, json.dumps(line).encode() + b"\n")
+            os.close(self._ready_fd)
+
+    async def _keep(self, number: int, ready: asyncio.Event) -> None:
+        """Keeps one worker running."""
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            status = await self._run_worker(number, ready)
+            if self._stopping.is_set():
+                return
+            if status == CANNOT_START and not ready.is_set():
+                # It has said why. The same configuration will not start the next time either.
+                self._failed = CANNOT_START
+                self._stopping.set()
+                return
+            pause = FIRST_PAUSE if time.monotonic() - started > YOUNG else min(pause * 2, LONGEST_PAUSE)
+            self._log.error("worker died", worker=number, status=status, restart_in=pause if pause > 2 * FIRST_PAUSE else 0)
+            if pause > 2 * FIRST_PAUSE:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _run_worker(self, number: int, ready: asyncio.Event) -> int:
+        reads, writes = os.pipe()
+        fds = [socks[number].fileno() for socks in self._sockets]
+        command = [sys.executable, "-m", "penstock", "worker", "--config", str(self._config.path), "--number", str(number)]
+        command += ["--count", str(self._count), "--life", str(self._life), "--ready", str(writes)]
+        command += [f"--socket={fd}" for fd in fds]
+        process = await asyncio.create_subprocess_exec(
+            *command, pass_fds=[*fds, self._life, writes], start_new_session=False, stdin=asyncio.subprocess.DEVNULL
+        )
+        os.close(writes)
+        self._workers[number] = process
+        listening = asyncio.ensure_future(self._note_ready(reads, number, process.pid, ready))
+        status = await process.wait()
+        await listening
+        self._workers.pop(number, None)
+        return status
+
+    async def _note_ready(self, reads: int, number: int, pid: int, ready: asyncio.Event) -> None:
+        """Reads the line that a worker writes when it accepts connections."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bytes] = loop.create_future()
+
+        def readable() -> None:
+            loop.remove_reader(reads)
+            done.set_result(os.read(reads, 64))
+
+        loop.add_reader(reads, readable)
+        line = await done
+        os.close(reads)
+        if line:
+            if ready.is_set():
+                self._log.info("worker is back", worker=number, pid=pid)
+            ready.set()
+
+    async def _stop_workers(self) -> None:
+        processes = list(self._workers.values())
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        waits = [asyncio.ensure_future(process.wait()) for process in processes]
+        if not waits:
+            return
+        _, late = await asyncio.wait(waits, timeout=float(self._config.server.drain) + GRACE)
+        if late:
+            self._log.error("workers did not end in time and are killed", workers=len(late))
+        for process in processes:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+def run(config: Config, ready_fd: int | None = None) -> int:
+    """Runs the server; the exit status. Raises PenstockError when it cannot start."""
+
+    async def main() -> int:
+        return await Supervisor(config, ready_fd).run()
+
+    try:
+        return asyncio.run(main())
+    except OSError as error:
+        raise PenstockError(f"the server cannot run: {error}") from error
