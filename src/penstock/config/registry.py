@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterator
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +30,7 @@ def plugs(config: Config) -> list[Plug]:
         if path not in sys.path:
             sys.path.insert(0, path)
     aliases = [_plug(config, table) for table in _aliases(config)]
-    shipped = [_plug(config, table) for table in [_relay(config), *_recipients(config, aliases)]]
+    shipped = [_plug(config, table) for table in (_relay(config), _recipients(config, aliases))]
     deliveries = [_plug(config, _delivery(config, name, table)) for name, table in config.domains.items()]
     return [*shipped, *aliases, *deliveries, *(_plug(config, table) for table in config.bindings if table.enabled)]
 
@@ -96,33 +95,19 @@ def _relay(config: Config) -> BindingTable:
 
 
 def _aliases(config: Config) -> list[BindingTable]:
-    """The bindings that expand aliases; one for each recipient delimiter in use."""
-    return [
-        _table(name, "aliases:Aliases", {"files": files, "delimiter": delimiter})
-        for name, delimiter, domains in _by_delimiter(config, "aliases")
-        if (files := {domain: str(config.resolve(table.aliases)) for domain, table in domains.items() if table.aliases})
-    ]
+    files = {domain: str(config.resolve(table.aliases)) for domain, table in config.domains.items() if table.aliases}
+    return [_table("aliases", "aliases:Aliases", {"files": files, "delimiter": config.server.recipient_delimiter})] if files else []
 
 
-def _recipients(config: Config, aliases: list[Plug]) -> list[BindingTable]:
-    """The bindings that know who exists; whoever has an alias does."""
+def _recipients(config: Config, aliases: list[Plug]) -> BindingTable:
+    """The binding that knows who exists; whoever has an alias does."""
 
     def known(domain: str, table: DomainTable) -> dict[str, list[str]]:
-        # Asked of the sink itself, through the registry as everything else: what reads an alias file is its business.
-        names = [name for plug in aliases for name in cast(Any, plug.sink).names(domain)]
-        return {"users": table.recipients, "aliases": names}
+        # Asked of the sink, which was made through the registry as all are: how an alias file reads is its business.
+        return {"users": table.recipients, "aliases": [name for plug in aliases for name in cast(Any, plug.sink).names(domain)]}
 
-    return [
-        _table(name, "recipients:LocalRecipients", {"domains": {d: known(d, t) for d, t in domains.items()}, "delimiter": delimiter})
-        for name, delimiter, domains in _by_delimiter(config, "recipients")
-    ]
-
-
-def _by_delimiter(config: Config, name: str) -> Iterator[tuple[str, str, dict[str, DomainTable]]]:
-    """The domains by their recipient delimiter, each group with a name for its binding; the first group has the plain name."""
-    for number, delimiter in enumerate(dict.fromkeys(table.recipient_delimiter for table in config.domains.values())):
-        domains = {domain: table for domain, table in config.domains.items() if table.recipient_delimiter == delimiter}
-        yield name if not number else f"{name}:{next(iter(domains))}", delimiter, domains
+    domains = {domain: known(domain, table) for domain, table in config.domains.items()}
+    return _table("recipients", "recipients:LocalRecipients", {"domains": domains, "delimiter": config.server.recipient_delimiter})
 
 
 def _table(name: str, sink: str, settings: dict[str, Any], match: Match | None = None) -> BindingTable:
