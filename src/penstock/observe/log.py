@@ -1,20 +1,28 @@
 """Log lines: JSON when nobody sits in front, human lines on a terminal; always structured, always with the ids that belong to them.
 
-What never appears: a password, a token, the body of a message. Text that came from outside is data of a field, never part of the event's
-name, so a client cannot forge a line.
-"""
+What never appears: a password, a token, the body of a message. Text that came from outside is data of a field, never part of the
+event's name, so a client cannot forge a line.
+
+Two lines are written for every message, so this is a hot path: JSON is made by msgspec and written as octets, and the second of a time
+stamp is formatted once a second. """
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import Any, Literal, TextIO, cast
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, BinaryIO, Literal, TextIO, cast
 
+import msgspec
 import structlog
 
 Log = structlog.stdlib.BoundLogger
+Line = dict[str, Any]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 def get_log(**values: object) -> Log:
@@ -33,27 +41,42 @@ def set_up(level: str = "info", form: Literal["auto", "json", "human"] = "auto",
     """
     out = stream or sys.stderr
     human = form == "human" or (form == "auto" and out.isatty())
-    colours = out.isatty() and "NO_COLOR" not in os.environ
-    render: Any = structlog.dev.ConsoleRenderer(colors=colours) if human else structlog.processors.JSONRenderer(default=str)
-    structlog.contextvars.clear_contextvars()
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            *([] if human else [structlog.processors.format_exc_info]),
-            _with(values),
-            render,
-        ],
+        processors=_human(out, values) if human else _json(values),
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=out) if human else structlog.BytesLoggerFactory(_octets(out)),
         cache_logger_on_first_use=True,
     )
 
 
-def _with(values: dict[str, object]) -> Any:
+def _human(out: TextIO, values: Line) -> list[Any]:
+    colours = out.isatty() and "NO_COLOR" not in os.environ
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="timestamp")
+    return [structlog.processors.add_log_level, stamp, _with(values), structlog.dev.ConsoleRenderer(colors=colours)]
+
+
+def _json(values: Line) -> list[Any]:
+    def render(_logger: object, level: str, line: Line) -> bytes:
+        if "exc_info" in line and line["exc_info"] is None:
+            del line["exc_info"]
+        return _encoder.encode({"time": _stamp(time.time()), "level": level, "event": line.pop("event", ""), **line, **values})
+
+    return [structlog.processors.format_exc_info, render]
+
+
+def _octets(out: TextIO) -> BinaryIO:
+    return out.buffer
+
+
+def _stamp(now: float) -> str:
+    return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _with(values: Line) -> Callable[[Any, str, Line], Line]:
     """A processor that adds what every line of this process carries."""
-
-    def add(logger: Any, name: str, line: dict[str, Any]) -> dict[str, Any]:
-        return {**line, **values}
-
-    return add
+    return lambda _logger, _level, line: {**line, **values}
