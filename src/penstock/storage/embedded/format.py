@@ -83,8 +83,8 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
         size: the number of octets.
         checksums: CRC-32 of each block of 256 KiB, little endian, four octets each.
         file: the name of its own file; "" when it is in the journal.
-        segment: the number of its segment.
-        offset: where it begins in the segment.
+        segment: the number of the segment that has it, or whose record names its file.
+        offset: where it begins in the segment; without meaning for a file.
     """
 
     size: int
@@ -226,7 +226,7 @@ def _record_at(data: bytes, header: SegmentHeader, at: int) -> Record | None:
     offset = start + meta_length
     for head in meta.contents:
         if head.file:
-            places[head.id] = Place(head.size, head.checksums, head.file)
+            places[head.id] = Place(head.size, head.checksums, head.file, header.number)
             continue
         places[head.id] = Place(head.size, head.checksums, "", header.number, offset)
         if checksums(data[offset : offset + head.size]) != head.checksums:

@@ -227,6 +227,13 @@ class Index:
                 cursor.execute("DELETE FROM entries WHERE id = ?", (entry_id,))
         return freed
 
+    def sweep(self) -> None:
+        """Drops all contents that no entry refers to."""
+        self._writer.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM entries)")
+        octets = "SELECT coalesce(sum(size), 0) FROM contents WHERE file = ''"
+        records = "SELECT coalesce(sum(length(data)), 0) FROM entries"
+        self.live = sum(int(self._writer.execute(sql).fetchone()[0]) for sql in (octets, records))
+
     def forget_content(self, content_id: str) -> None:
         """Drops a content that was found damaged, so that its segment can be freed."""
         self._writer.execute("DELETE FROM contents WHERE id = ?", (content_id,))

@@ -36,6 +36,7 @@ from .format import BLOCK, RECORD_HEADER, Place, checksums, encode_meta, entry_f
 from .large import LargeContent, LargeFile, copy_to_file
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
+from .stored import Restated
 from .table import Item, Position
 
 _GROUP_CALLS = 500
@@ -173,7 +174,9 @@ class Journal:
         heads: list[tuple[str, int, bytes, str]] = []
         parts: list[bytes] = [b""]
         for content_id, (_, content) in item.fresh.items():
-            if content.size > self._large_content:
+            if isinstance(content, Restated):
+                place = content.place
+            elif content.size > self._large_content:
                 file = self._file_of(content, item)
                 place = Place(file.size, file.checksums(), file.name)
             else:
@@ -237,10 +240,9 @@ class Journal:
             item.where.segment = segment.header.number
             item.where.sequence = self._sequence
             offset += RECORD_HEADER + len(item.parts[0])
-            for content_id, data in item.data.items():
-                sums = item.places[content_id].checksums
-                item.places[content_id] = Place(len(data), sums, "", segment.header.number, offset)
-                offset += len(data)
+            for content_id, place in item.places.items():
+                item.places[content_id] = Place(place.size, place.checksums, place.file, segment.header.number, offset)
+                offset += 0 if place.file else place.size
             item.parts, item.files = [], []
             self._sequence += 1
         self._offset = -(-offset // BLOCK) * BLOCK

@@ -18,7 +18,7 @@ from .format import Record, scan
 from .index import Index, suspect_mark
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
-from .table import Item, Position, Table
+from .table import Position, Stored, Table
 
 _SETTLE_EACH = 20_000
 
@@ -107,12 +107,11 @@ class Recovery:
         """Applies the records that the index does not know; the end of the journal."""
         position = index.position
         reader = JournalReader(self._segments, position, self._set_segment_aside)
+        replay = Replay(index, table, self._segments)
         table.completed = position
         for record in reader.records():
-            _apply(table, record, reader.segment, index)
-            table.completed = Position(reader.segment, record.sequence + 1)
-            if len(table.slots) >= _SETTLE_EACH:
-                settle_now(index, table, self._segments)
+            replay.apply(record, reader.segment)
+        replay.finish()
         self._damaged += reader.damaged
         segments = self._segments.all()
         end = Position(segments[-1].header.number if segments else 0, max(reader.next, position.sequence, 1))
@@ -214,25 +213,59 @@ class JournalReader:
             self.damaged.append(f"journal segment {segment.path}: {kind}: {'; '.join(problems)}; set aside as {kept}")
 
 
-def _apply(table: Table, record: Record, segment: int, index: Index) -> None:
-    """Brings one record into the table, as if it had just been written."""
-    assert record.meta is not None
-    changes: list[Change] = [Put(row.entry()) if row.stage is not None else Remove(row.id) for row in record.meta.changes]
-    item: Item = table.begin(changes, None)
-    item.where.segment, item.where.sequence, item.where.born = segment, record.sequence, 0.0
-    for stored in item.pins:
-        if stored is not None and stored.id in record.places and stored.id not in item.places:
-            stored.place = item.places[stored.id] = record.places[stored.id]
-            stored.dirty = True
-            if stored.place.file:
-                stored.indexed = index.place(stored.id) is not None
-    table.apply(item)
-    table.written(item)
+class Replay:
+    """Brings the records of the journal into the table, and to the index when they become many.
 
+    No content is given up before the last record was seen. The journal may begin in the middle of a content's history: the entry that it
+    was written with may be removed before the record of another one comes, which was moved behind that.
+    """
 
-def settle_now(index: Index, table: Table, segments: Segments) -> None:
-    """Brings the oldest young entries to the index; only while nothing else is at work."""
-    settling = table.settle(born_before=0.0, limit=_SETTLE_EACH)
-    segment = segments.get(settling.upto.segment)
-    index.settle(settling, segment.header.salt if segment is not None else b"", table.contents.__contains__)
-    table.settled(settling)
+    def __init__(self, index: Index, table: Table, segments: Segments) -> None:
+        self._index = index
+        self._table = table
+        self._segments = segments
+        self._pinned: dict[str, Stored] = {}
+        self._swept = True
+
+    def apply(self, record: Record, segment: int) -> None:
+        """Does what the record says, as if it had just been written."""
+        assert record.meta is not None
+        table = self._table
+        rows = record.meta.changes
+        changes: list[Change] = [Put(row.entry()) if row.stage is not None else Remove(row.id) for row in rows]
+        item = table.begin(changes, None)
+        item.where.segment, item.where.sequence, item.where.born = segment, record.sequence, 0.0
+        for content_id, place in record.places.items():
+            stored = self._pinned.get(content_id)
+            if stored is None:
+                stored = self._pinned[content_id] = table.pin(content_id, indexed=True)
+            stored.place, stored.dirty = place, True
+        table.apply(item)
+        table.written(item)
+        table.completed = Position(segment, record.sequence + 1)
+        if len(table.slots) + len(self._pinned) >= _SETTLE_EACH:
+            self._settle()
+
+    def finish(self) -> None:
+        """Gives up what no entry refers to."""
+        if not self._swept:
+            self._settle()
+            self._index.sweep()
+        for stored in self._pinned.values():
+            if stored.place is not None and stored.place.file:
+                # Only a file that the index does not know may be deleted without asking it.
+                stored.indexed = self._index.place(stored.id) is not None
+            self._table.unpin(stored)
+
+    def _settle(self) -> None:
+        self._swept = False
+        settling = self._table.settle(born_before=0.0, limit=2 * _SETTLE_EACH)
+        known = {stored.id for stored in settling.contents}
+        settling.contents += [stored for stored in self._pinned.values() if stored.id not in known]
+        segment = self._segments.get(settling.upto.segment)
+        self._index.settle(settling, segment.header.salt if segment is not None else b"", in_use=lambda _: True)
+        self._table.settled(settling)
+        for stored in self._pinned.values():
+            stored.dirty = False
+            self._table.unpin(stored)
+        self._pinned.clear()

@@ -25,7 +25,7 @@ from .files import SpoolFolder
 from .index import Index
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
-from .stored import ContentStore, StoredContent
+from .stored import ContentStore, Restated, StoredContent
 from .table import Settling, Table
 
 _STEP = 2000
@@ -180,20 +180,27 @@ class Keeper:
             self._not_before = time.monotonic() + self._settings.settle_after + self._settings.settle_interval
 
     def _move(self, segment: Segment) -> None:
-        """Puts everything again that lives in a segment, a piece at a time."""
+        """Puts everything again that lives in a segment, a piece at a time.
+
+        A content goes in one record with all entries that refer to it.
+        """
         entries, contents = self._index.pinning(segment.header.number)
         puts: list[tuple[str, str, Content | None]] = []
+        moved: set[str] = set()
         octets = 0
         for content_id in contents:
             data = self._read(content_id)
-            puts.extend((entry_id, content_id, data) for entry_id in self._index.users(content_id))
-            octets += data.size if data is not None else 0
-            if octets >= _MOVE_OCTETS:
+            users = self._index.users(content_id)
+            moved.update(users)
+            puts.extend((entry_id, content_id, data) for entry_id in users)
+            octets += data.size if data is not None and data.in_memory else 0
+            if octets >= _MOVE_OCTETS or len(puts) >= _MOVE_ENTRIES:
                 self._put_again(puts)
                 puts, octets = [], 0
-        puts += [(entry_id, "", None) for entry_id in entries]
-        for start in range(0, len(puts), _MOVE_ENTRIES):
-            self._put_again(puts[start : start + _MOVE_ENTRIES])
+        self._put_again(puts)
+        rest = [entry_id for entry_id in entries if entry_id not in moved]
+        for start in range(0, len(rest), _MOVE_ENTRIES):
+            self._put_again([(entry_id, "", None) for entry_id in rest[start : start + _MOVE_ENTRIES]])
 
     def _read(self, content_id: str) -> Content | None:
         """The content, whole and checked; when it is damaged it is set aside, and does not pin its segment any longer."""
@@ -203,6 +210,8 @@ class Keeper:
         if not self._index.users(content_id) and content_id not in self._table.contents:
             self._index.forget_content(content_id)
             return None
+        if place.file:
+            return Restated(self._store, content_id, place)
         try:
             return MemoryContent(StoredContent(self._store, content_id, place).read())
         except StorageError as error:

@@ -75,6 +75,11 @@ class StoredContent:
     def size(self) -> int:
         return self._place.size
 
+    @property
+    def place(self) -> Place:
+        """Where it was last found."""
+        return self._place
+
     def read(self, offset: int = 0, length: int = -1) -> bytes:
         end = self.size if length < 0 else min(self.size, offset + length)
         if offset >= end:
@@ -101,6 +106,12 @@ class StoredContent:
             self._place = now
         where = f"large/{place.file}" if place.file else f"journal segment {place.segment} at {place.offset}"
         raise StorageDamaged(f"content {self._id} in {where} is {reason}", self._store.set_aside(self._id, place))
+
+
+class Restated(StoredContent):
+    """A large content whose file stays, named again by a younger record so that the older record may go."""
+
+    __slots__ = ()
 
 
 def _whole(data: bytes, length: int, checksums: bytes) -> bool:

@@ -186,6 +186,12 @@ class Table:
         stored.pins += 1
         return stored
 
+    def unpin(self, stored: Stored) -> None:
+        """Takes one reference back without asking whether it was the last of all."""
+        stored.pins -= 1
+        if not stored.pins:
+            self._drop(stored)
+
     def apply(self, item: Item) -> None:
         """Makes the changes visible: an append at once, a commit when it is durable."""
         released: list[Stored] = []
@@ -209,7 +215,7 @@ class Table:
         for content_id, (stored, content) in item.fresh.items():
             place = item.places[content_id]
             unused = stored.place if stored.pins else place
-            if unused is not None and unused.file and unused.file not in item.dead:
+            if unused is not None and unused.file and (unused is place or unused.file != place.file):
                 item.dead.append(unused.file)
             if stored.pins:
                 stored.place = place
@@ -336,7 +342,7 @@ class Table:
         orphans = {content_id for content_id in self._orphans if content_id not in self.contents}
         self._orphans.clear()
         if len(self._heap) > 2 * len(self.slots) + 1000:
-            self._heap = [item for item in self._heap if self._is_due(item[2], item[1])]
+            self._heap = [item for item in self._heap if self._is_due(*item)]
             heapq.heapify(self._heap)
         return Settling(chosen, list(contents.values()), orphans, upto, more)
 
@@ -345,11 +351,8 @@ class Table:
         for key, slot in settling.slots.items():
             if self.slots.get(key) is slot:
                 del self.slots[key]
-                stored = slot.stored
-                if stored is not None:
-                    stored.pins -= 1
-                    if not stored.pins:
-                        self._drop(stored)
+                if slot.stored is not None:
+                    self.unpin(slot.stored)
 
     def not_settled(self, settling: Settling) -> None:
         """Keeps everything for the next attempt."""
@@ -362,7 +365,7 @@ class Table:
     def next_due(self) -> float | None:
         """The least due time of the young."""
         heap = self._heap
-        while heap and not self._is_due(heap[0][2], heap[0][1]):
+        while heap and not self._is_due(*heap[0]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
@@ -370,18 +373,23 @@ class Table:
         """The young entries that are due, the earliest first; walks down the heap without changing it."""
         heap = self._heap
         frontier = [(heap[0], 0)] if heap else []
+        previous = None
         while frontier:
-            (due, number, key), at = heapq.heappop(frontier)
-            if due > now:
+            item, at = heapq.heappop(frontier)
+            if item[0] > now:
                 return
-            if self._is_due(key, number):
-                entry = self.slots[key].entry
+            if item != previous and self._is_due(*item):
+                entry = self.slots[item[2]].entry
                 assert entry is not None
                 yield entry
+            previous = item
             for child in (2 * at + 1, 2 * at + 2):
                 if child < len(heap):
                     heapq.heappush(frontier, (heap[child], child))
 
-    def _is_due(self, key: str, number: int) -> bool:
+    def _is_due(self, due: float, number: int, key: str) -> bool:
+        """True when this item of the heap is the present state of its entry."""
         slot = self.slots.get(key)
-        return slot is not None and slot.where.number == number and slot.entry is not None and not slot.entry.held
+        if slot is None or slot.where.number != number or slot.entry is None:
+            return False
+        return slot.entry.due == due and not slot.entry.held
