@@ -77,7 +77,8 @@ def session(data: bytes, settings: ServerSettings | None = None) -> Host:
     """A host after a whole session, which begins after the banner."""
     host = Host(settings)
     host.said = b""
-    host.feed(data)
+    if data:
+        host.feed(data)
     return host
 
 

@@ -4,7 +4,7 @@ Each row says in which states its verb may come and which check makes the questi
 with the reply that the line deserves. Nothing here changes the session: what a command does happens when the host accepts it.
 
 Where clients are commonly wrong and no harm is done, the line is accepted: spaces after the colon of MAIL and RCPT, trailing white space
-("servers SHOULD tolerate trailing white space", RFC 5321 §4.1.1), an address literal in HELO, an underscore in a host name. An address
+("SMTP receivers SHOULD tolerate" it, RFC 5321 §4.1.1), an address literal in HELO, an underscore in a host name. An address
 without its angle brackets is refused, since what is address and what is parameter would be a guess.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 
 import msgspec
 
@@ -23,25 +22,7 @@ from ...mail.envelope import MailParameters, Recipient
 from .extension import Offer, unknown_parameter
 from .happening import DataStart, Expn, Greeting, Help, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
 from .limits import Limits
-
-
-class State(Enum):
-    """Where a session is; one decision may be open in any of these but the first and the last."""
-
-    CONNECTED = "before the banner"
-    TURNED_AWAY = "after a 554 banner"
-    GREETING = "before EHLO or HELO"
-    READY = "between transactions"
-    MAIL = "after MAIL"
-    RCPT = "after RCPT"
-    DATA = "in the content after DATA"
-    CHUNK = "in the content of a BDAT"
-    BDAT = "between two BDATs"
-    CLOSED = "closed"
-
-    # Members are compared by identity; Enum would hash the name in Python, several times for each command.
-    __hash__ = object.__hash__
-
+from .state import State
 
 _ALWAYS = frozenset({State.GREETING, State.READY, State.MAIL, State.RCPT, State.BDAT})
 _READY = frozenset({State.READY})
@@ -62,8 +43,8 @@ _BDAT = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)
 # Control characters of ASCII, of the upper half, and the two line ends of Unicode.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-# Verbs that somebody specified and we do not implement: "502 ... recognized but not implemented" (RFC 5321 §4.2.4).
-_NOT_IMPLEMENTED = frozenset(["SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN", "STARTTLS", "AUTH", "BURL"])
+# Verbs that somebody specified: 502 "SHOULD be used when the command is actually recognized ... but not implemented" (RFC 5321 §4.2.4).
+_NOT_IMPLEMENTED = frozenset(["BDAT", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN", "STARTTLS", "AUTH", "BURL"])
 # What a browser says when it is tricked into talking to port 25; Postfix forbids these too (smtpd_forbidden_commands).
 CROSS_PROTOCOL = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT", "PRI"])
 
@@ -153,11 +134,20 @@ def _unknown(verb: str) -> RemoteProtocolError:
     return RemoteProtocolError("unknown command", 500, "5.5.1" if verb else "5.5.2", "Command not recognized")
 
 
+def refuse_bdat(state: State, scope: Scope) -> RemoteProtocolError | None:
+    """Why BDAT may not come now, or None; asked apart from the table, as the octets that follow are swallowed even so (RFC 3030 §2)."""
+    if state is State.GREETING or state is State.READY or state is State.MAIL:
+        return _out_of_sequence("BDAT", state)
+    return None if scope.offer.chunking else _unknown("BDAT")
+
+
 _SEQUENCE = {
     ("MAIL", State.MAIL): (503, "Sender already given"),
     ("MAIL", State.RCPT): (503, "Sender already given"),
     ("RCPT", State.READY): (503, "Need MAIL before RCPT"),
     ("DATA", State.READY): (503, "Need MAIL before DATA"),
+    ("BDAT", State.READY): (503, "Need MAIL before BDAT"),
+    ("BDAT", State.MAIL): (554, "No valid recipients"),
     # RFC 5321 §3.3: "If there was no MAIL, or no RCPT, command, or all such commands were rejected, the server MAY return ... 554".
     ("DATA", State.MAIL): (554, "No valid recipients"),
     # RFC 3030 §2: "If a DATA statement is issued after a BDAT for the current transaction, a 503 ... MUST be issued."

@@ -2,8 +2,8 @@
 
 DATA ends with CRLF.CRLF and with nothing that looks like it. Servers that also took ``\\n.\\n`` or ``\\r\\n.\\n`` for the end let strangers
 put a second message into somebody's first ("SMTP smuggling"); here such octets are content, and content with a bare CR or LF is refused by
-default, so that it cannot smuggle on the next hop either. RFC 5321 §2.3.8: "the CR and LF characters MUST NOT appear in the message except
-in pairs". Refused content is counted and swallowed up to its end, so that the session stays in step; nothing of it is kept.
+default, so that it cannot smuggle on the next hop either: clients "MUST NOT transmit these characters except when they are intended as line
+terminators" (RFC 5321 §2.3.8). Refused content is counted and swallowed up to its end, so that the session stays in step; nothing is kept.
 
 Accepted on purpose: NUL, since "the mail data may contain any of the 128 ASCII character codes" (RFC 5321 §4.1.1.4); and octets above 127
 without BODY=8BITMIME, as Postfix does, since refusing them costs mail and protects nobody.
@@ -111,7 +111,8 @@ class DataDecoder:
     def __init__(self, rules: ContentRules) -> None:
         self.rules = rules
         self.ended = False
-        # "the first CRLF of this terminator is also the CRLF that ends the DATA command": content begins as if after a CRLF.
+        # The first CRLF of the end "is also the <CRLF> that ends the final line of the data (message text) or, if there was no mail data,
+        # ends the DATA command itself" (RFC 5321 §4.1.1.4): content begins as if after a CRLF.
         self._carry = b"\r\n"
 
     def feed(self, data: bytes) -> tuple[bytes, int]:

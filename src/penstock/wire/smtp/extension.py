@@ -1,7 +1,7 @@
 """The extensions that a server can offer, a row each: keyword, what follows it, and the MAIL and RCPT parameters that it adds.
 
 A parameter is known when the row that brings it was offered in this session; everything else is refused with 555 ("MAIL FROM/RCPT TO
-parameters not recognized or not implemented", RFC 5321 §4.1.1.11). A new extension is a new row: nothing else looks at keywords. Rejected:
+parameters not recognized or not implemented", RFC 5321 §4.2.2). A new extension is a new row: nothing else looks at keywords. Rejected:
 a method per parameter on the machine, which is how a machine grows to a thousand lines.
 """
 
@@ -99,7 +99,7 @@ def _body(parameters: MailParameters, value: str, limits: Limits) -> None:
 
 
 def _smtputf8(parameters: MailParameters, value: str, limits: Limits) -> None:
-    # RFC 6531 §3.4: "The parameter does not accept a value."
+    # RFC 6531 §3.1 gives it no value.
     if value:
         raise bad_value("SMTPUTF8")
     parameters.smtputf8 = True
@@ -128,7 +128,7 @@ def _notify(recipient: Recipient, value: str, limits: Limits) -> None:
 
 def _orcpt(recipient: Recipient, value: str, limits: Limits) -> None:
     match = _ORCPT.fullmatch(value)
-    # RFC 3461 §4.2: "the entire ORCPT parameter ... at most 500 characters".
+    # RFC 3461 §4.2 makes room for 500 characters.
     if not match or len(value.encode()) > 500:
         raise bad_value("ORCPT")
     kind, address = match.groups()

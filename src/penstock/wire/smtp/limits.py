@@ -15,9 +15,9 @@ class Limits:
 
     Args:
         command_line: octets of a command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512, and extensions add to it: 26 for SIZE, 17
-            for BODY, 10 for SMTPUTF8, 500 for MAIL and RCPT with DSN (RFC 3461 §4). One limit for all verbs, 2048 as in Postfix
+            for BODY, 10 for SMTPUTF8, some 500 for RCPT with ORCPT (RFC 3461 §4). One limit for all verbs, 2048 as in Postfix
             (line_length_limit), since a limit a verb could only be applied after the verb was read.
-        dialogue_line: octets of a line that a verb asked for, with its CRLF. RFC 4954 §4: "12288 octets or less" for AUTH.
+        dialogue_line: octets of a line that a verb asked for, with its CRLF. RFC 4954 §4 asks for 12288 in AUTH.
         text_line: octets of a content line with its CRLF, 0 for unlimited. RFC 5321 §4.5.3.1.6 says 1000.
         message_size: octets of content, 0 for unlimited. RFC 5321 §4.5.3.1.7 asks for 64 KiB; 25 MiB is what Gmail takes.
         recipients: accepted recipients of one transaction, 0 for unlimited. RFC 5321 §4.5.3.1.8 asks for 100; 1000 as in Postfix.

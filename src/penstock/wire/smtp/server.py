@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ...errors import LocalProtocolError, RemoteProtocolError
 from ...mail.reply import Reply
 from .buffer import InputBuffer
-from .command import CROSS_PROTOCOL, Bdat, Scope, State, decode, understand
+from .command import CROSS_PROTOCOL, Bdat, Scope, decode, refuse_bdat, understand
 from .content import ContentRules
 from .extension import Offer
 from .happening import (
@@ -32,57 +32,20 @@ from .happening import (
     Mail,
     Noop,
     Question,
-    Quit,
     Rcpt,
     Reason,
     Refused,
-    Reset,
     Signal,
     Verb,
     Vrfy,
 )
 from .reading import BlockReading, ChunkReading, DataReading, LineReading, Reading, Swallowing
-from .settings import (
-    BYE,
-    CANNOT_VERIFY,
-    NOT_SMTP,
-    OK,
-    RECIPIENT_OK,
-    SENDER_OK,
-    START_INPUT,
-    TOO_MANY_ERRORS,
-    ServerSettings,
-)
+from .settings import EFFECTS, NOT_SMTP, START_INPUT, TOO_MANY_ERRORS, ServerSettings
+from .state import MOVES, State
 
 # The first octet of a TLS record with a ClientHello (RFC 8446 §5.1).
 _TLS = "\x16"
 
-# Where a session may go from where it is; RFC 5321 §4.1.4 and RFC 3030 §2. Any state may be closed.
-_MOVES: dict[State, frozenset[State]] = {
-    State.CONNECTED: frozenset({State.GREETING, State.TURNED_AWAY}),
-    State.TURNED_AWAY: frozenset(),
-    State.GREETING: frozenset({State.GREETING, State.READY}),
-    State.READY: frozenset({State.GREETING, State.READY, State.MAIL}),
-    State.MAIL: frozenset({State.READY, State.RCPT}),
-    State.RCPT: frozenset({State.READY, State.RCPT, State.DATA, State.CHUNK}),
-    State.DATA: frozenset({State.READY}),
-    State.CHUNK: frozenset({State.READY, State.BDAT}),
-    State.BDAT: frozenset({State.READY, State.CHUNK}),
-    State.CLOSED: frozenset(),
-}
-
-# What accepting a question says by default, and where it leads (None: nowhere). Greeting, DataStart and HELP say more than a table can.
-_EFFECTS: dict[type[Question], tuple[Reply, State | None]] = {
-    Mail: (SENDER_OK, State.MAIL),
-    Rcpt: (RECIPIENT_OK, State.RCPT),
-    ContentEnd: (OK, State.READY),
-    Reset: (OK, State.READY),
-    Noop: (OK, None),
-    Vrfy: (CANNOT_VERIFY, None),
-    Expn: (CANNOT_VERIFY, None),
-    Quit: (BYE, State.CLOSED),
-    Verb: (OK, None),
-}
 _FREELY_ANSWERED = (Noop, Help, Vrfy, Expn, Verb)
 
 
@@ -204,9 +167,7 @@ class ServerMachine:
 
         Raises: LocalProtocolError when nothing is open, the reply is negative, or the content broke a rule.
         """
-        question = self._question
-        if question is None or self._reading is not None:
-            raise self._misuse("accept")
+        question = self._asked("accept")
         if reply is not None and not reply.is_positive:
             raise LocalProtocolError(f"accept() with {reply.code}: negative replies go to refuse()")
         if isinstance(question, Greeting):
@@ -221,9 +182,10 @@ class ServerMachine:
 
         Raises: LocalProtocolError when the open question is not a greeting.
         """
-        if not isinstance(self._question, Greeting):
+        question = self._asked("accept_greeting")
+        if not isinstance(question, Greeting):
             raise self._misuse("accept_greeting")
-        self._accept_greeting(self._question, Reply(250, "", "\n".join((self._settings.hostname, *keywords))))
+        self._accept_greeting(question, Reply(250, "", "\n".join((self._settings.hostname, *keywords))))
 
     def refuse(self, reply: Reply) -> None:
         """Denies the open question: the session stays as it was, except that refused content ends its transaction (RFC 5321 §4.1.1.4).
@@ -232,9 +194,7 @@ class ServerMachine:
 
         Raises: LocalProtocolError when nothing is open or the reply is positive.
         """
-        question = self._question
-        if question is None or self._reading is not None:
-            raise self._misuse("refuse")
+        question = self._asked("refuse")
         if reply.is_positive:
             raise LocalProtocolError(f"refuse() with {reply.code}: positive replies go to accept()")
         if reply.code == 421:
@@ -255,7 +215,7 @@ class ServerMachine:
 
         Raises: LocalProtocolError when no such question is open.
         """
-        if not isinstance(self._question, _FREELY_ANSWERED) or self._reading is not None:
+        if not isinstance(self._asked("respond"), _FREELY_ANSWERED):
             raise self._misuse("respond")
         if reply.code == 421:
             self.disconnect(reply)
@@ -331,29 +291,22 @@ class ServerMachine:
             raise RemoteProtocolError("too many transactions", 452, "4.3.2", "Too many messages in this session")
 
     def _ask_chunk(self, bdat: Bdat) -> Happening | None:
-        error: RemoteProtocolError | None = None
-        if not self._scope.offer.chunking:
-            error = RemoteProtocolError("BDAT not offered", 502, "5.5.1", "Command not implemented")
-        elif self._state is State.RCPT:
-            self._announced = bdat
-            self._question = DataStart(True, bdat.line)
-            return self._question
-        elif self._state is State.BDAT:
-            self._begin_chunk(bdat)
-        elif self._state is State.MAIL:
-            error = RemoteProtocolError("BDAT without recipients", 554, "5.5.1", "No valid recipients")
-        else:
-            error = RemoteProtocolError("BDAT out of sequence", 503, "5.5.1", "Need MAIL before BDAT")
+        error = refuse_bdat(self._state, self._scope)
         if error is not None:
             self._reading = Swallowing(bdat.size, error, bdat.line)
-        return None
+        elif self._state is State.BDAT:
+            self._begin_chunk(bdat)
+        else:
+            self._announced = bdat
+            self._question = DataStart(True, bdat.line)
+        return self._question
 
     def _begin_chunk(self, bdat: Bdat) -> None:
         self._move(State.CHUNK)
         self._reading = ChunkReading(self._rules, bdat.size, bdat.last)
 
     def _begin_dialogue(self, call: str, reading: Reading) -> None:
-        if not isinstance(self._question, Verb) or self._reading is not None:
+        if not isinstance(self._asked(call), Verb):
             raise self._misuse(call)
         self._reading = reading
 
@@ -426,7 +379,7 @@ class ServerMachine:
         elif isinstance(question, Rcpt):
             self._recipients += 1
         self._question = None
-        default, state = (self._settings.help(), None) if isinstance(question, Help) else _EFFECTS[type(question)]
+        default, state = (self._settings.help(), None) if isinstance(question, Help) else EFFECTS[type(question)]
         self._out.append((reply or default).to_bytes())
         if state is State.CLOSED:
             self._close(Reason.QUIT)
@@ -443,7 +396,8 @@ class ServerMachine:
             # Of a TLS hello there is no line: what is shown of it must not depend on how much of it came.
             line = _TLS if line.startswith(_TLS) else line
             reply, reason = NOT_SMTP, Reason.CROSS_PROTOCOL
-        elif verb == "BDAT" and self._reading is None and error.code == 501:
+        elif verb == "BDAT" and error.code in (500, 501):
+            # What did not parse has no size: "MUST accept and discard the associated message data" (RFC 3030 §2) cannot be done.
             reason = Reason.OUT_OF_STEP
         elif self._settings.limits.errors and self._errors >= self._settings.limits.errors and reply.is_permanent:
             reply, reason = TOO_MANY_ERRORS, Reason.TOO_MANY_ERRORS
@@ -456,12 +410,20 @@ class ServerMachine:
         self._state = State.CLOSED
         self._question = self._reading = self._announced = None
         self._input.clear()
+        # An end of content that was not yet asked about is not asked about any more.
+        self._told.clear()
         self._told.append(Closed(reason))
 
     def _move(self, state: State) -> None:
-        if state not in _MOVES[self._state]:
+        if state not in MOVES[self._state]:
             raise LocalProtocolError(f"a session {self._state.value} cannot move to {state.value}")
         self._state = state
+
+    def _asked(self, call: str) -> Question:
+        """The question that the host was given and has not answered."""
+        if self._question is None or self._reading is not None or self._told:
+            raise self._misuse(call)
+        return self._question
 
     def _misuse(self, call: str) -> LocalProtocolError:
         asked = type(self._question).__name__ if self._question is not None else "no decision"

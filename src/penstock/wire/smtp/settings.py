@@ -12,7 +12,9 @@ from ...mail.reply import Reply
 from .command import Command, table_with
 from .content import BareNewlines
 from .extension import STANDARD, Extension, Offer
+from .happening import ContentEnd, Expn, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
 from .limits import Limits
+from .state import State
 
 OK = Reply(250, "2.0.0", "Ok")
 SENDER_OK = Reply(250, "2.1.0", "Sender ok")
@@ -24,6 +26,19 @@ CANNOT_VERIFY = Reply(252, "2.0.0", "Cannot verify, but will accept mail and try
 BYE = Reply(221, "2.0.0", "Bye")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
 NOT_SMTP = Reply(421, "4.7.0", "This is SMTP, closing the connection")
+
+# What accepting a question says by default, and where it leads (None: nowhere). Greeting, DataStart and HELP say more than a table can.
+EFFECTS: dict[type[Question], tuple[Reply, State | None]] = {
+    Mail: (SENDER_OK, State.MAIL),
+    Rcpt: (RECIPIENT_OK, State.RCPT),
+    ContentEnd: (OK, State.READY),
+    Reset: (OK, State.READY),
+    Noop: (OK, None),
+    Vrfy: (CANNOT_VERIFY, None),
+    Expn: (CANNOT_VERIFY, None),
+    Quit: (BYE, State.CLOSED),
+    Verb: (OK, None),
+}
 
 
 @dataclass(frozen=True, slots=True)
