@@ -46,6 +46,7 @@ def test_no_field_can_smuggle_a_second_reply(code: int, enhanced: str, text: str
 
 def test_a_long_line_is_cut_between_characters() -> None:
     assert Reply(250, "2.0.0", "é" * 400).to_bytes() == b"250 2.0.0 " + "é".encode() * 250 + b"\r\n"
+    assert Reply(250, "2.0.0", "x" + "é" * 400).to_bytes() == b"250 2.0.0 x" + "é".encode() * 249 + b"\r\n"
 
 
 @pytest.mark.parametrize(

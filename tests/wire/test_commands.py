@@ -211,6 +211,18 @@ def test_recipients_above_the_limit_are_put_off_and_do_not_count_as_errors() -> 
     assert host.said.endswith(b"354 End data with <CRLF>.<CRLF>\r\n")
 
 
+def test_the_limit_of_recipients_is_one_of_each_transaction() -> None:
+    transaction = b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\nRSET\r\n"
+    assert b"452" not in session(EHLO + transaction * 3, small(recipients=2)).said
+
+
+def test_a_line_is_given_up_as_soon_as_it_can_only_be_too_long() -> None:
+    host = Host(small(command_line=512))
+    assert host.feed(b"x" * 511) == b""
+    assert host.feed(b"x") == b"500 5.5.2 Line too long\r\n"
+    assert host.feed(b"x" * 600 + b"\r\nNOOP\r\n") == b"250 2.0.0 Ok\r\n"
+
+
 def test_transactions_above_the_limit_are_put_off() -> None:
     settings = small(transactions=1)
     host = session(MAIL + b"RSET\r\nMAIL FROM:<>\r\n", settings)

@@ -130,6 +130,13 @@ def test_what_only_looks_like_the_end_never_ends_the_data(false_end: bytes, bare
             assert decoder.rules.refusal == BARE_NEWLINE
 
 
+@pytest.mark.parametrize("text", [b"a\rb\nc", b"a\nb", b"a\rb", b"\r", b"\n", b"a\n\rb", b"a\r\r\nb", b"a\r\n\nb"])
+def test_a_cr_and_an_lf_that_are_not_together_are_bare(text: bytes) -> None:
+    stream = text + b"\r\n.\r\n"
+    for cuts in ([], list(range(len(stream)))):
+        assert decode(stream, cuts)[2].rules.refusal == BARE_NEWLINE
+
+
 def test_accepted_bare_newlines_come_through_unchanged() -> None:
     assert decode(b"a\nb\rc\n.\n\r\n.\r\n", [], bare="accept")[0] == b"a\nb\rc\n.\n\r\n"
 
