@@ -16,7 +16,7 @@ import msgspec
 from ..errors import AddressError, ConfigError
 from ..mail.address import Address
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, RetryTable, ServerTable
-from .values import Duration, Endpoint, Size
+from .values import Duration, Endpoint, Size, located
 
 T = TypeVar("T")
 _TABLES = ("server", "limits", "retry", "relay", "log", "listener", "domain", "binding")
@@ -49,7 +49,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(str(path), "there is no such file", "name it with --config FILE or in PENSTOCK_CONFIG") from None
+        hint = "name one with --config FILE or in PENSTOCK_CONFIG; examples/penstock.toml in the source tree is one to start from"
+        raise ConfigError(str(path), "there is no such file", hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"the file cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -94,7 +95,7 @@ def _decode(folder: Path, kind: type[Any], value: object) -> object:
     if kind in (Duration, Size, Endpoint):
         return kind.parse(value)
     if kind is Path and isinstance(value, str):
-        return folder / value
+        return located(folder, value)
     raise ValueError(f"a value of type {kind.__name__} is expected")
 
 

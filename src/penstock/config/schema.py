@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..events.rule import Match
-from .values import Duration, Endpoint, Size
+from .values import Duration, Endpoint, Size, located
 
 
 @dataclass(slots=True)
@@ -194,4 +194,4 @@ class Config:
 
     def resolve(self, path: Path | str) -> Path:
         """A path of the file, taken from the file's folder."""
-        return self.path.parent / path
+        return located(self.path.parent, path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Self
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
@@ -70,3 +72,9 @@ class Endpoint(str):
         endpoint = cls(value)
         endpoint.host, endpoint.port = bare, int(port)
         return endpoint
+
+
+def located(folder: Path, path: Path | str) -> Path:
+    """A path of the file, taken from the file's folder, without the ``..`` that would be in every log line."""
+    # Normal text is right here, since nothing in front of the path's own beginning is a symbolic link any more.
+    return Path(os.path.normpath(folder.resolve() / path))

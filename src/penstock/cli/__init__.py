@@ -1,0 +1,188 @@
+"""The command ``penstock``: verbs, exit codes, and errors that say what is wrong and what to do.
+
+This module only knows how a command line reads. Each verb is imported when it is called, so that a worker process does not pay for the mail
+client, and ``penstock version`` not for the server. Click's own way to show errors is switched off: it knows neither sysexits nor our form.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError, PenstockError
+from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, complain
+
+DEFAULT_CONFIG = Path("/etc/penstock/penstock.toml")
+_EXIT_CODES = """\b
+Exit codes (sysexits.h): 0 done, 64 usage, 65 data, 66 no input, 67 no such user,
+69 unavailable, 75 try again later, 77 no permission, 78 configuration."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=_EXIT_CODES)
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", envvar="PENSTOCK_CONFIG", help="The configuration file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def penstock(
+    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="Say which version this is, and exit.")] = False
+) -> None:
+    """Penstock, a mail server whose behaviour is written in Python.
+
+    \b
+    A first try, in the source tree:
+      penstock serve --config examples/penstock.toml    run a server
+      penstock send --to alice@example.com              send it a message
+    """
+    if show_version:
+        version(as_json=False)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(EX_USAGE)
+
+
+@app.command()
+def serve(
+    config: ConfigOption = DEFAULT_CONFIG,
+    ready_fd: Annotated[
+        int | None, typer.Option(metavar="FD", help="A descriptor to write one JSON line to when all workers accept.")
+    ] = None,
+) -> None:
+    """Run the server in the foreground, until SIGTERM or Ctrl-C."""
+    from ..config import load
+    from ..observe.log import set_up
+    from ..supervisor import run
+
+    loaded = load(config)
+    set_up(loaded.log.level, loaded.log.format, worker="supervisor")
+    raise typer.Exit(run(loaded, ready_fd))
+
+
+@app.command(hidden=True)
+def worker(
+    config: ConfigOption,
+    number: Annotated[int, typer.Option()],
+    count: Annotated[int, typer.Option()],
+    life: Annotated[int, typer.Option()],
+    ready: Annotated[int, typer.Option()],
+    sockets: Annotated[list[int], typer.Option("--socket")],
+) -> None:
+    """Run one worker; started by the supervisor."""
+    import socket
+
+    import uvloop
+
+    from ..app import WorkerPlace, run_worker
+    from ..config import load
+    from ..observe.log import get_log, set_up
+
+    loaded = load(config)
+    set_up(loaded.log.level, loaded.log.format, worker=number)
+    place = WorkerPlace(number, count, tuple(socket.socket(fileno=fd) for fd in sockets))
+    try:
+        uvloop.run(run_worker(loaded, place, life, ready))
+    except PenstockError as error:
+        get_log().error("worker cannot start", error=str(error))
+        raise typer.Exit(EX_CONFIG) from None
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check a configuration: the file, its sinks and their settings.
+
+    Nothing is started and nothing is written. Exits with 78 when the server would not start.
+    """
+    from .check import check as run_check
+
+    run_check(config, as_json)
+
+
+@app.command()
+def bindings(
+    config: ConfigOption = DEFAULT_CONFIG,
+    event: Annotated[str, typer.Option(metavar="EVENT", help="Only those of one event, e.g. RcptTo.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List which sink is asked at which event, in which order.
+
+    The sinks that carry out [relay] and [domain] are listed like the user's own.
+    """
+    from .bindings import show_bindings
+
+    show_bindings(config, event, as_json)
+
+
+@app.command()
+def send(
+    to: Annotated[list[str], typer.Option("--to", metavar="ADDRESS", help="A recipient; may be given several times.")],
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")] = "127.0.0.1:2525",
+    sender: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="The sender; '' for the null path.")] = "you@client.example",
+    subject: Annotated[str | None, typer.Option(metavar="TEXT", help="The subject.")] = None,
+    body: Annotated[str | None, typer.Option(metavar="TEXT", help="The text; - reads it from standard input.")] = None,
+    file: Annotated[str | None, typer.Option(metavar="FILE", help="A whole message to send as it is; - for standard input.")] = None,
+    header: Annotated[list[str] | None, typer.Option(metavar="'X: y'", help="A header field to add; may be given several times.")] = None,
+    helo: Annotated[str, typer.Option(metavar="NAME", help="What the client calls itself.")] = "client.example",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait for each reply.")] = 60.0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the dialogue, on standard error.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one message to a server, to try something out.
+
+    Prints the server's reply, which holds the queue id. Exits with 67 for a recipient that does not exist, 69 for another refusal or
+    when no server answers, 75 when the server says to try again later.
+    """
+    from .letter import Words, write
+    from .send import Route
+    from .send import send as run_send
+
+    words = Words(subject, body, file, tuple(header or ()))
+    run_send(Route.parse(server, helo, timeout), write(sender, to, words, helo), verbose, as_json)
+
+
+@app.command()
+def version(as_json: JsonOption = False) -> None:
+    """Say which version this is."""
+    import json
+    import platform
+
+    from .. import __version__
+
+    if as_json:
+        typer.echo(json.dumps({"penstock": __version__, "python": platform.python_version(), "system": platform.platform()}))
+    else:
+        typer.echo(f"penstock {__version__} (Python {platform.python_version()})")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; the exit code. Every error of ours becomes one line of what is wrong and one of what to do."""
+    try:
+        result = app(args=list(arguments), prog_name="penstock", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except Stop as stop:
+        return complain(stop.code, stop.what, stop.hint)
+    except ConfigError as error:
+        return complain(EX_CONFIG, f"{error.where}: {error.what}", error.hint)
+    except PenstockError as error:
+        return complain(EX_UNAVAILABLE, str(error))
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        what = getattr(error, "format_message", error.__str__)()
+        return complain(EX_USAGE, what[:1].lower() + what[1:].rstrip("."), f"see: {context.command_path if context else 'penstock'} --help")
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is left in the buffer must not complain at the end of the interpreter.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))
