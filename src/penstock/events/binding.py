@@ -122,6 +122,10 @@ def _bind(plug: Plug) -> list[Binding]:
     """The bindings of one plug. Raises ConfigError with what could never work."""
     if not 0 <= plug.priority <= LAST:
         raise ConfigError(f"{plug.where}.priority", f"{plug.priority} is not between 0 and {LAST}")
+    if plug.timeout <= 0:
+        raise ConfigError(f"{plug.where}.timeout", "a handler needs some time to answer", "give a duration such as '30s'")
+    if plug.run_in not in ("", "loop", "thread"):
+        raise ConfigError(f"{plug.where}.run_in", f"{plug.run_in!r} is neither 'loop' nor 'thread'")
     marks = marks_of(type(plug.sink))
     if not marks:
         sink = type(plug.sink).__qualname__
@@ -163,7 +167,7 @@ def _check_signature(place: str, handler: Callable[..., Any], event: type[Event]
     except (NameError, AttributeError, TypeError):
         return  # a name that only a type checker can see; what the handler returns is checked again when it does
     shown = hints.get(parameters[0].name)
-    if shown is not None and not any(isinstance(t, type) and issubclass(event, t) for t in _members(shown)):
+    if shown is not None and shown is not Any and not any(isinstance(t, type) and issubclass(event, t) for t in _members(shown)):
         raise ConfigError(place, f"the handler is bound to {event.__name__} but takes {_show(shown)}", _wanted(event))
     for answer in _members(hints["return"]) if "return" in hints else []:
         if answer is type(None) or answer is Any:

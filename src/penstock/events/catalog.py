@@ -6,6 +6,7 @@ sink may do with them is the table in the event reference."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..mail.address import Address
@@ -14,8 +15,8 @@ from ..mail.message import Direction, Origin
 from ..mail.reply import Reply
 from . import verdict as v
 from .message import Message
-from .recipients import as_address
-from .views import MessageSnapshot, Server, Session
+from .recipients import as_address, as_recipient
+from .views import MessageSnapshot, Server, Session, ShownRecipient
 from .work import Dialogue, Facts, Scope
 
 _NOBODY = Scope("", "")
@@ -25,19 +26,24 @@ Admitted = tuple[type[v.Verdict], ...]
 class Event:
     """What every event carries: ``server``, ``origin``, ``direction``, ``attempt`` and ``matched_recipients``.
 
-    ``attempt`` says which time this moment is told of, from 1; ``matched_recipients`` are those that met the binding's recipient condition.
+    ``attempt`` says which time this moment is told of, from 1. ``matched`` and all that is not documented here is the dispatcher's.
     """
 
     admits: ClassVar[Admitted] = ()
     report: ClassVar[bool] = False
     # A stage of transport is recorded when it is over, and remembers which bindings it asked.
     stage: ClassVar[bool] = False
-    __slots__ = ("_message", "_scope", "_session", "attempt", "facts", "matched_recipients")
+    __slots__ = ("_message", "_scope", "_session", "attempt", "facts", "matched")
+
+    _every_slot: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._every_slot = tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
 
     def __init__(self, facts: Facts, attempt: int = 1) -> None:
         self.facts = facts
         self.attempt = attempt
-        self.matched_recipients: tuple[Recipient, ...] = ()
+        self.matched: tuple[int, ...] = ()
         self._scope = _NOBODY
         self._session: Session | None = None
         self._message: Message | None = None
@@ -58,6 +64,21 @@ class Event:
         """ "in" from outside, "out" to outside, or "internal"."""
         return self.facts.message.record.direction if self.facts.message else "in"
 
+    @property
+    def matched_recipients(self) -> tuple[Recipient, ...]:
+        """The recipients that met the binding's recipient condition, to be edited or forked like others; () without a condition."""
+        shown = self._shown_recipients() if self.matched else ()
+        return tuple(shown[index] for index in self.matched)
+
+    def recipients_now(self) -> Sequence[Recipient]:
+        """The recipients as the server has them; for conditions, which look and do not touch."""
+        return self.facts.message.record.envelope.recipients if self.facts.message else ()
+
+    def _shown_recipients(self) -> Sequence[Recipient]:
+        """The recipients as the present handler sees them, in the order of ``recipients_now``."""
+        message = self._message_view()
+        return message.shown_recipients() if message else ()
+
     def begin(self, scope: Scope) -> None:
         """Starts the drafts of one handler."""
         self._scope = scope
@@ -65,22 +86,30 @@ class Event:
         self._message = None
 
     def commit(self) -> None:
-        """Makes the handler's drafts count."""
-        if self._session is not None:
-            self._session.commit()
+        """Makes the handler's drafts count, all or none: what can be refused comes first."""
         if self._message is not None:
             self._message.commit()
+        if self._session is not None:
+            self._session.commit()
 
-    def apply(self, verdict: v.Verdict) -> None:
-        """Carries out a verdict that edits and goes on."""
+    def judge(self, verdict: v.Rewrite) -> Address:
+        """The address that a verdict gives. Raises AddressError, TypeError."""
+        return as_address(verdict.address)
+
+    def rewrite(self, address: Address) -> None:
+        """Puts another address in the place of the one that was given."""
         raise NotImplementedError(f"{type(self).__name__} has no verdict that edits")
 
     def clone(self) -> Event:
-        """The same event for the next handler, where the present one may still be running and is left behind."""
+        """The same event for one handler, which may keep it and run on while everybody else has this one."""
         other: Event = object.__new__(type(self))
-        for name in (slot for cls in type(self).__mro__ for slot in getattr(cls, "__slots__", ())):
-            setattr(other, name, getattr(self, name))
+        other.absorb(self)
         return other
+
+    def absorb(self, clone: Event) -> None:
+        """Takes over what a handler made of its clone."""
+        for name in self._every_slot:
+            setattr(self, name, getattr(clone, name))
 
     def _message_view(self) -> Message | None:
         if self._message is None and self.facts.message is not None:
@@ -209,10 +238,9 @@ class MailFrom(TransactionEvent):
         """SIZE, BODY, SMTPUTF8, RET, ENVID and the others."""
         return self.message.parameters
 
-    def apply(self, verdict: v.Verdict) -> None:
-        assert isinstance(verdict, v.Rewrite)
+    def rewrite(self, address: Address) -> None:
         assert self.facts.message is not None
-        self.facts.message.record.envelope.sender = as_address(verdict.address)
+        self.facts.message.record.envelope.sender = address
 
 
 class _OneRecipient(Event):
@@ -236,7 +264,15 @@ class _OneRecipient(Event):
         super().begin(scope)
         self._draft = None
 
+    def recipients_now(self) -> Sequence[Recipient]:
+        return (self.work,)
+
+    def _shown_recipients(self) -> Sequence[Recipient]:
+        return (self.recipient,)
+
     def commit(self) -> None:
+        if self._draft is not None:
+            self._draft.address = as_recipient(self._draft.address)
         super().commit()
         if self._draft is not None:
             self.work = self._draft
@@ -248,10 +284,12 @@ class RcptTo(_OneRecipient, TransactionEvent):
     admits = (v.Reject, v.Defer, v.Disconnect, v.Rewrite, v.Discard)
     __slots__ = ()
 
-    def apply(self, verdict: v.Verdict) -> None:
-        assert isinstance(verdict, v.Rewrite)
+    def judge(self, verdict: v.Rewrite) -> Address:
+        return as_recipient(verdict.address)
+
+    def rewrite(self, address: Address) -> None:
         self.work = self.work.copy()
-        self.work.address = as_address(verdict.address)
+        self.work.address = address
 
 
 class Data(TransactionEvent):
@@ -334,6 +372,11 @@ class Accepted(_Report, _InSession):
         super().__init__(facts)
         self.message = message
 
+    def recipients_now(self) -> Sequence[Recipient]:
+        return self.message.recipients
+
+    _shown_recipients = recipients_now
+
 
 class Rejected(_Report, _InSession):
     """Something was refused, by anyone: ``command`` as the client sent it, ``reply``, and ``by``, the binding or "server"."""
@@ -355,8 +398,13 @@ class DeliveredReport(_Report):
     def __init__(self, facts: Facts, message: MessageSnapshot, recipient: Recipient, where: str) -> None:
         super().__init__(facts)
         self.message = message
-        self.recipient = recipient
+        self.recipient = ShownRecipient.of(recipient)
         self.where = where
+
+    def recipients_now(self) -> Sequence[Recipient]:
+        return (self.recipient,)
+
+    _shown_recipients = recipients_now
 
 
 class SessionEnded(_Report, _InSession):

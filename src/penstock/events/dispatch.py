@@ -2,8 +2,8 @@
 
 Where all bindings are ``inline`` (or there are none) the answer is there at once, without task or coroutine; the rest goes on in a
 coroutine from the first binding that has to wait. A handler's drafts count when it returns and are dropped when it raises or takes too
-long; in that last case the event object is left behind with the handler, which may still be running in a thread, and the chain goes on
-with a clone."""
+long. A handler that has to wait is given a clone of the event, which is left behind with it when it takes too long: it may still be
+running in a thread, and what it does there must reach nobody."""
 
 from __future__ import annotations
 
@@ -58,19 +58,30 @@ class Dispatcher:
     def ask(self, event: Event, chain: Chain) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Asks the bindings of a question; the outcome at once, or a coroutine that gives it."""
         for index, binding in enumerate(chain):
-            if not wanted(binding, event):
-                continue
-            if binding.mode != "inline":
-                return self._ask_from(event, chain, index)
-            outcome = self._ask_inline(binding, event)
+            try:
+                if not wanted(binding, event):
+                    continue
+                if binding.mode != "inline":
+                    return self._ask_from(event, chain, index)
+            except Exception as error:  # a condition is code too: ``when``
+                outcome = self._failed(binding, event, error)
+            else:
+                outcome = self._ask_inline(binding, event)
             if outcome is not None:
                 return outcome
         return PROCEED
 
     def tell(self, event: Event, chain: Chain) -> None:
-        """Tells the bindings of a report, in the background."""
-        if chain:
-            task = asyncio.get_running_loop().create_task(self._tell(event, chain))
+        """Tells the bindings of a report, in the background; conditions are judged now, while what happened is as it was."""
+        told = []
+        for binding in chain:
+            try:
+                if wanted(binding, event):
+                    told.append((binding, event.matched))
+            except Exception as error:
+                self._failed(binding, event, error)
+        if told:
+            task = asyncio.get_running_loop().create_task(self._tell(event, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
@@ -85,7 +96,7 @@ class Dispatcher:
         try:
             verdict = binding.handler(event)
             return self._settle(binding, event, verdict)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() in a sink ends the handler, not the server
             return self._failed(binding, event, error)
         finally:
             binding.counters.seconds += time.perf_counter() - started
@@ -93,28 +104,26 @@ class Dispatcher:
     async def _ask_from(self, event: Event, chain: Chain, first: int) -> Outcome:
         for index in range(first, len(chain)):
             binding = chain[index]
-            if index > first and not wanted(binding, event):
-                continue
-            if binding.mode == "inline":
-                outcome = self._ask_inline(binding, event)
+            try:
+                if index > first and not wanted(binding, event):
+                    continue
+            except Exception as error:
+                outcome = self._failed(binding, event, error)
             else:
-                outcome = await self._ask_waiting(binding, event)
-                if outcome is _LEFT_BEHIND:
-                    event, outcome = event.clone(), self._policy(binding)
+                outcome = self._ask_inline(binding, event) if binding.mode == "inline" else await self._ask_waiting(binding, event)
             if outcome is not None:
                 return outcome
         return PROCEED
 
     async def _ask_waiting(self, binding: Binding, event: Event) -> Outcome | None:
         started = time.perf_counter()
-        begin(binding, event)
+        shown = event.clone()
+        begin(binding, shown)
         try:
-            verdict = await self._run(binding, event)
-            return self._settle(binding, event, verdict)
-        except SinkTimeout as error:
-            self._failed(binding, event, error)
-            return _LEFT_BEHIND
-        except Exception as error:
+            outcome = self._settle(binding, shown, await self._run(binding, shown))
+            event.absorb(shown)
+            return outcome
+        except (Exception, SystemExit) as error:
             return self._failed(binding, event, error)
         finally:
             binding.counters.seconds += time.perf_counter() - started
@@ -125,22 +134,26 @@ class Dispatcher:
         try:
             async with timeout:
                 if binding.mode == "loop":
-                    return await binding.handler(event)
-                return await asyncio.get_running_loop().run_in_executor(self._executor, binding.handler, event)
+                    verdict = await binding.handler(event)
+                else:
+                    verdict = await asyncio.get_running_loop().run_in_executor(self._executor, binding.handler, event)
         except TimeoutError:
-            if timeout.expired():
-                raise SinkTimeout(binding.name, f"no answer within {binding.plug.timeout:g} s") from None
-            raise
+            if not timeout.expired():
+                raise
+        if timeout.expired():  # also when the handler caught its cancellation, and answered all the same
+            raise SinkTimeout(binding.name, f"no answer within {binding.plug.timeout:g} s")
+        return verdict
 
     def _settle(self, binding: Binding, event: Event, verdict: Any) -> Outcome | None:
         """Makes the handler's drafts count; the outcome, or None to go on with the next binding."""
         if verdict is not None and not isinstance(verdict, event.admits):
             raise SinkError(binding.name, f"{type(event).__name__} cannot be answered with {verdict!r}")
         forks = len(event.facts.message.forks) if event.facts.message else 0
+        address = event.judge(verdict) if type(verdict) is Rewrite else None
         event.commit()
         if verdict is None or type(verdict) is Rewrite:
-            if verdict is not None:
-                event.apply(verdict)
+            if address is not None:
+                event.rewrite(address)
                 binding.counters.verdicts += 1
             if event.stage:
                 _remember(binding, event, forks)
@@ -148,7 +161,7 @@ class Dispatcher:
         binding.counters.verdicts += 1
         return Outcome(verdict, binding.name)
 
-    def _failed(self, binding: Binding, event: Event, error: Exception) -> Outcome | None:
+    def _failed(self, binding: Binding, event: Event, error: BaseException) -> Outcome | None:
         binding.counters.errors += 1
         self._log.error(
             "sink failed",
@@ -167,16 +180,13 @@ class Dispatcher:
         verdict = _FAILED_REJECT if binding.plug.on_error == "reject" else _FAILED_DEFER
         return Outcome(verdict, binding.name, failed=True)
 
-    async def _tell(self, event: Event, chain: Chain) -> None:
-        for binding in chain:
-            if wanted(binding, event):
-                if binding.mode == "inline":
-                    self._ask_inline(binding, event)
-                elif await self._ask_waiting(binding, event) is _LEFT_BEHIND:
-                    event = event.clone()
-
-
-_LEFT_BEHIND = Outcome(failed=True)
+    async def _tell(self, event: Event, told: list[tuple[Binding, tuple[int, ...]]]) -> None:
+        for binding, matched in told:
+            event.matched = matched
+            if binding.mode == "inline":
+                self._ask_inline(binding, event)
+            else:
+                await self._ask_waiting(binding, event)
 
 
 def begin(binding: Binding, event: Event) -> None:
@@ -195,7 +205,7 @@ def wanted(binding: Binding, event: Event) -> bool:
             return False
         if event.stage and binding.key in record.done:
             return False
-    event.matched_recipients = ()
+    event.matched = ()
     return all(test(event) for _, test in binding.tests) if binding.tests else True
 
 

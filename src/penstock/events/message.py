@@ -12,7 +12,7 @@ import email.policy
 import io
 import os
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -25,29 +25,29 @@ from ..errors import PenstockError
 from ..mail.address import Address
 from ..mail.content import CHUNK, Content, JoinedContent, MemoryContent, chunks
 from ..mail.envelope import MailParameters, Recipient
-from ..mail.header import Header, split_header
-from ..mail.message import Direction, MessageRecord, Origin
-from .recipients import Recipients, as_address
+from ..mail.header import Header, read_fields, split_header
+from ..mail.message import Direction, MessageRecord, Origin, encode_record
+from .recipients import Recipients, as_address, as_recipient
 from .work import Backplane, MessageWork, Scope
 
-# How much of a content is looked at to find its header; Postfix' header_size_limit is 100 KiB.
-HEADER_LOOK = 1024 * 1024
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class Message:
     """One message, as one sink sees and edits it.
 
-    Edits are saved when the handler returns, and undone when it raises. ``work`` and ``commit`` are the server's, not a sink's.
+    Edits are saved when the handler returns, and undone when it raises. ``work``, ``commit``, ``prepared``, ``descendants`` and
+    ``shown_recipients`` are the server's, not a sink's.
     """
 
-    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_states", "work")
+    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_shown", "_states", "work")
 
     def __init__(self, work: MessageWork, scope: Scope, server: Backplane) -> None:
         self.work = work
         self._scope = scope
         self._server = server
         self._sender: Address | None = None
+        self._shown: tuple[Recipient, ...] = ()
         self._recipients: Recipients | None = None
         self._header: Header | None = None
         self._content: Content | None = None
@@ -97,14 +97,16 @@ class Message:
     def recipients(self) -> Recipients:
         """The recipients: iterate, add, remove, or change one in place."""
         if self._recipients is None:
-            self._recipients = Recipients([r.copy() for r in self.work.record.envelope.recipients])
+            self._shown = tuple(r.copy() for r in self.work.record.envelope.recipients)
+            self._recipients = Recipients(list(self._shown))
         return self._recipients
 
     @property
     def header(self) -> Header:
         """The header fields: get, add, replace, remove."""
         if self._header is None:
-            self._header = Header(_header_bytes(self.work.record, self._content or self._need_content()))
+            old = self.work.record.header if self._content is None else None
+            self._header = Header(read_fields(self._content or self._need_content()) if old is None else split_header(old)[0])
         return self._header
 
     @property
@@ -124,9 +126,7 @@ class Message:
         content = self._content or self._need_content()
         record = self.work.record
         if self._header is not None and self._header.edited:
-            offset = 0 if self._content else record.body_offset
-            old = b"" if self._content or record.header is None else record.header
-            return _with_header(self._header.to_bytes(), content, old, offset)
+            return _with_header(self._header, content, record if self._content is None else None)
         if self._content is None and record.header is not None:
             return JoinedContent(record.header, content, record.body_offset)
         return content
@@ -210,22 +210,35 @@ class Message:
         return child
 
     def commit(self) -> None:
-        """Makes the draft the message; called by the dispatcher, not by sinks. Raises AddressError, ValueError, TypeError for bad edits."""
-        work = self.work
+        """Makes the draft, and those of its copies, the message; called by the dispatcher, not by sinks.
+
+        Raises: AddressError, ValueError, TypeError for edits that cannot be kept; then nothing of them is.
+        """
+        for message, record, content in [self.prepared(), *(child.prepared(new=True) for child in self.descendants())]:
+            work = message.work
+            if record != work.record or content is not work.content:
+                work.rewritten = work.rewritten or content is not work.content
+                work.record, work.content, work.dirty = record, content, True
+        self.work.forks += [message.work for message in self.descendants()]
+
+    def prepared(self, new: bool = False) -> tuple[Message, MessageRecord, Content | None]:
+        """This message as it will be, once it is clear that it can be. Raises as ``commit``."""
         record, content = self._settled()
         for recipient in record.envelope.recipients:
-            if isinstance(recipient.address, str):  # what a type checker refuses, but Python lets through
-                recipient.address = Address.parse(recipient.address)
-        if record != work.record or content is not work.content:
-            if record.state != work.record.state:
-                msgspec.msgpack.encode(record.state)
-            work.rewritten = work.rewritten or content is not work.content
-            work.record, work.content, work.dirty = record, content, True
+            recipient.address = as_recipient(recipient.address)  # a type checker refuses text here, but Python lets it through
+        if new or record != self.work.record:
+            encode_record(record)
+        return self, record, content
+
+    def descendants(self) -> Iterator[Message]:
+        """The copies that were split off, and those that were split off from them."""
         for child in self._children:
-            child.commit()
-            below = child.work.forks
-            child.work.forks = []
-            work.forks += [child.work, *below]
+            yield child
+            yield from child.descendants()
+
+    def shown_recipients(self) -> tuple[Recipient, ...]:
+        """The recipients that this view began with, whatever became of the list since."""
+        return self._shown if self._recipients is not None else tuple(self.recipients)
 
     def _settled(self) -> tuple[MessageRecord, Content | None]:
         """The record and the content as they are with this draft."""
@@ -239,7 +252,7 @@ class Message:
         if self._content is not None:
             record.header, record.body_offset = None, 0
         if self._header is not None and self._header.edited and content is not None:
-            joined = _with_header(self._header.to_bytes(), content, record.header or b"", record.body_offset)
+            joined = _with_header(self._header, content, record)
             record.header, record.body_offset = joined.head, joined.skip
         return record, content
 
@@ -250,21 +263,19 @@ class Message:
         return content
 
 
-def _header_bytes(record: MessageRecord, content: Content) -> bytes:
-    """The octets of the header fields as they are recorded."""
-    if record.header is not None:
-        return split_header(record.header)[0]
-    return split_header(content.read(0, HEADER_LOOK))[0]
+def _with_header(header: Header, content: Content, record: MessageRecord | None) -> JoinedContent:
+    """The content with these header fields in the place of those it has; all that follows them, from the empty line on, stays as it came.
 
-
-def _with_header(header: bytes, content: Content, old: bytes, offset: int) -> JoinedContent:
-    """The content with other header fields; ``old`` and ``offset`` say what took the header's place before, if anything did."""
-    if not old:
-        start = content.read(0, HEADER_LOOK)
-        _, offset = split_header(start)
-        ends_in_header = offset == content.size and not start.endswith(b"\n\r\n")
-        return JoinedContent(header if ends_in_header else header + b"\r\n", content, offset)
-    return JoinedContent(header + (b"\r\n" if old.endswith(b"\n\r\n") or old == b"\r\n" else b""), content, offset)
+    ``record`` tells of an earlier edit; None when there was none.
+    """
+    if record is not None and record.header is not None:
+        separator, skip = record.header[len(split_header(record.header)[0]) :], record.body_offset
+    else:
+        skip = len(read_fields(content))
+        follows = content.read(skip, 2)
+        # Where a body follows without an empty line, or there was no header at all, we have to put one.
+        separator = b"\r\n" if follows and follows != b"\r\n" and follows[:1] != b"\n" else b""
+    return JoinedContent(header.to_bytes() + separator, content, skip)
 
 
 def as_content(content: bytes | EmailMessage) -> bytes:

@@ -39,9 +39,7 @@ class Recipients:
 
         Raises: AddressError; ValueError for an unknown word in ``notify``.
         """
-        parsed = as_address(address)
-        if parsed.is_null:
-            raise AddressError("a recipient cannot be the null path")
+        parsed = as_recipient(address)
         words = frozenset(word.lower() for word in notify)
         if words - NOTIFY_VALUES or ("never" in words and len(words) > 1):
             raise ValueError(f"notify takes 'never' alone, or some of 'success', 'failure', 'delay'; not {sorted(words)}")
@@ -89,5 +87,17 @@ class Recipients:
 
 
 def as_address(address: Address | str) -> Address:
-    """The address itself, or parsed from text; raises AddressError."""
-    return Address.parse(address) if isinstance(address, str) else address
+    """The address itself, or parsed from text; raises AddressError, and TypeError for what is neither."""
+    if isinstance(address, str):
+        return Address.parse(address)
+    if not isinstance(address, Address):
+        raise TypeError(f"an address is an Address or its text, not {address!r}")
+    return address
+
+
+def as_recipient(address: Address | str) -> Address:
+    """The address itself, or parsed from text; raises AddressError, also for the null path, which nobody can be sent to."""
+    parsed = as_address(address)
+    if parsed.is_null:
+        raise AddressError("a recipient cannot be the null path")
+    return parsed

@@ -10,12 +10,11 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from ..mail.address import Address
-from ..mail.envelope import Recipient
-from ..mail.header import Header
+from ..mail.header import Header, read_fields
 from .catalog import Event
 
 Test = Callable[[Event], bool]
@@ -76,6 +75,7 @@ _NO_MESSAGE = {"Connected", "Helo", "Ehlo", "Verb", "SessionEnded"}
 _NO_CONTENT = _NO_MESSAGE | {"MailFrom", "RcptTo", "Data"}
 _WITH_VERB = {"Verb", "Rejected"}
 _WITH_REPLY = {"Rejected"}
+_NO_SESSION = {"Submission", "LocalDelivery", "DeliveredReport"}
 _WITH_RECIPIENT = {"RcptTo", "LocalDelivery", "DeliveredReport"}
 
 
@@ -91,6 +91,8 @@ def impossible(name: str, event: str) -> str:
         return "the content has not arrived yet"
     if name == "size" and event in _NO_MESSAGE | {"Rejected"}:
         return "there is no message yet"
+    if name == "tls" and event in _NO_SESSION:
+        return "the connection is not known any more"
     if name == "verb" and event not in _WITH_VERB:
         return "it carries no verb"
     if name == "code" and event not in _WITH_REPLY:
@@ -142,7 +144,13 @@ def _original(rule: str) -> list[tuple[str, str]]:
 
 def glob(pattern: str) -> re.Pattern[str]:
     """A pattern in which ``*`` stands for any characters, compared without regard to case."""
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.IGNORECASE | re.DOTALL)
+    first, *others = [re.escape(part) for part in pattern.split("*")]
+    if not others:
+        return re.compile(first, re.IGNORECASE)
+    # The leftmost place of each part between two stars is as good as any, hence the atomic groups: without them a long value that almost
+    # matches, such as a header field made for it, would be tried in more ways than there is time for.
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return re.compile(f"{first}{middle}.*{others[-1]}", re.IGNORECASE | re.DOTALL)
 
 
 def _many(value: Strings) -> list[str]:
@@ -190,22 +198,15 @@ def _recipient(patterns: Strings) -> Test:
     test = address_test(patterns)
 
     def one_of(event: Event) -> bool:
-        event.matched_recipients = tuple(r for r in _recipients(event) if test(r.address))
-        return bool(event.matched_recipients)
+        event.matched = tuple(index for index, r in enumerate(event.recipients_now()) if test(r.address))
+        return bool(event.matched)
 
     return one_of
 
 
-def _recipients(event: Event) -> list[Recipient]:
-    one = getattr(event, "work", None) or getattr(event, "recipient", None)
-    if one is not None:
-        return [one]
-    return event.facts.message.record.envelope.recipients if event.facts.message else []
-
-
 def _destination(patterns: Strings) -> Test:
     tests = [domain_test(pattern) for pattern in _many(patterns)]
-    return lambda event: any(test(r.address.domain) for r in _recipients(event) for test in tests)
+    return lambda event: any(test(r.address.domain) for r in event.recipients_now() for test in tests)
 
 
 def _from_session(name: str, test: Callable[[Any], bool]) -> Test:
@@ -234,7 +235,16 @@ def _helo(patterns: Strings) -> Test:
 
 def _client(networks: Strings) -> Test:
     parsed = [ip_network(network, strict=False) for network in _many(networks)]
-    return _from_session("client_ip", lambda value: bool(value) and any(ip_address(value) in net for net in parsed))
+
+    def known(value: str) -> bool:
+        if not value:
+            return False
+        address = ip_address(value)
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:  # an IPv4 client at a socket for both
+            address = address.ipv4_mapped
+        return any(address in network for network in parsed)
+
+    return _from_session("client_ip", known)
 
 
 def _one_of(name: str, allowed: tuple[str, ...]) -> Callable[[Strings], Test]:
@@ -273,8 +283,8 @@ def _header(patterns: Mapping[str, str]) -> Test:
         message = event.facts.message
         if message is None or message.content is None:
             return False
-        raw = message.record.header if message.record.header is not None else message.content.read(0, 1024 * 1024)
-        header = Header.from_content(raw)
+        raw = message.record.header
+        header = Header(read_fields(message.content)) if raw is None else Header.from_content(raw)
         return all(any(p.fullmatch(value) for value in header.get_all(name)) for name, p in compiled.items())
 
     return ask

@@ -6,15 +6,18 @@ Each view belongs to one call of one handler: it knows whose private state to sh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
+from ..errors import FrozenError
 from ..mail.address import Address
 from ..mail.content import Content, MemoryContent
 from ..mail.envelope import Envelope, Recipient
-from ..mail.header import Header
+from ..mail.header import Header, read_fields
 from ..mail.message import Direction, MessageRecord, Origin
 from .message import Message, as_content
 from .recipients import Recipients, as_address
@@ -27,12 +30,13 @@ MAX_GENERATION = 20
 class Session:
     """One SMTP session, as one sink sees it; everything but the state is for reading."""
 
-    __slots__ = ("_scope", "_states", "_work")
+    __slots__ = ("_before", "_scope", "_states", "_work")
 
     def __init__(self, work: SessionWork, scope: Scope) -> None:
         self._work = work
         self._scope = scope
         self._states: dict[str, dict[str, Any]] = {}
+        self._before: dict[str, dict[str, Any]] = {}
 
     @property
     def id(self) -> str:
@@ -88,11 +92,19 @@ class Session:
         """What all sinks that know this name remember together about this session."""
         if name not in self._states:
             self._states[name] = dict(self._work.states.get(name, {}))
+            self._before[name] = dict(self._states[name])
         return self._states[name]
 
     def commit(self) -> None:
-        """Keeps what the handler changed; called by the dispatcher, not by sinks."""
-        self._work.states.update(self._states)
+        """Keeps what the handler changed; called by the dispatcher, not by sinks.
+
+        Only the keys that it set or deleted, since a report may be told while a question of the same session is asked.
+        """
+        for name, state in self._states.items():
+            before, now = self._before[name], self._work.states.setdefault(name, {})
+            now.update({key: value for key, value in state.items() if key not in before or before[key] is not value})
+            for key in before.keys() - state.keys():
+                now.pop(key, None)
 
 
 class Queue:
@@ -188,6 +200,24 @@ class Server:
         return await self._backplane.submit(work)
 
 
+class ShownRecipient(Recipient):
+    """A recipient as a report shows it: to be read only."""
+
+    @classmethod
+    def of(cls, recipient: Recipient) -> ShownRecipient:
+        """The recipient as it is now."""
+        copy = recipient.copy()
+        parameters, properties = MappingProxyType(copy.parameters), MappingProxyType(copy.properties)
+        return cls(copy.address, copy.original, copy.notify, copy.orcpt, cast(dict[str, str], parameters), cast(dict[str, Any], properties))
+
+    def copy(self) -> Recipient:
+        """A copy that may be changed."""
+        return Recipient(self.address, self.original, self.notify, self.orcpt, dict(self.parameters), deepcopy(dict(self.properties)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenError(f"a report only shows its recipient; {name} can be changed in an event that asks")
+
+
 @dataclass(frozen=True, slots=True)
 class MessageSnapshot:
     """A message as it was when a report was made; nothing in it can be changed.
@@ -213,10 +243,10 @@ class MessageSnapshot:
     def of(cls, work: MessageWork) -> MessageSnapshot:
         """The message as it is now."""
         record = work.record
-        recipients = tuple(r.copy() for r in record.envelope.recipients)
+        recipients = tuple(ShownRecipient.of(r) for r in record.envelope.recipients)
         return cls(record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, work.content)
 
     @property
     def header(self) -> Header:
         """The header fields as they were accepted, for reading."""
-        return Header.from_content(self._content.read(0, 1024 * 1024) if self._content else b"", frozen=True)
+        return Header(read_fields(self._content) if self._content else b"", frozen=True)

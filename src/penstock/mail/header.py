@@ -17,6 +17,7 @@ from typing import Self
 import msgspec
 
 from ..errors import FrozenError, HeaderError
+from .content import Content
 
 # RFC 5322 §2.2: "A field name MUST be composed of printable US-ASCII characters (i.e., characters that have values between 33 and 126,
 # inclusive), except colon." White space before the colon is the obsolete form of RFC 5322 §4.5.
@@ -26,6 +27,8 @@ _NAME = re.compile(r"[!-9;-~]{1,76}")
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 # RFC 5322 §2.1.1: "Each line of characters MUST be no more than 998 characters, and SHOULD be no more than 78 characters".
 SOFT_LINE, HARD_LINE = 78, 998
+# How much of a content is read at first to find its header; Postfix' header_size_limit is 100 KiB.
+HEADER_LOOK = 128 * 1024
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -62,6 +65,18 @@ def split_header(start: bytes) -> tuple[bytes, int]:
         if start.startswith(blank, end):
             return start[:end], end + len(blank)
     return start[:end], end
+
+
+def read_fields(content: Content) -> bytes:
+    """The octets of a content's header fields, however many they are; reads no more of the content than it must."""
+    look = HEADER_LOOK
+    while True:
+        start = content.read(0, look)
+        fields = split_header(start)[0]
+        # Only a whole line that is no field ends the header; what was cut off may be the beginning of one.
+        if b"\n" in start[len(fields) :] or len(start) < look:
+            return fields
+        look *= 4
 
 
 class Header:

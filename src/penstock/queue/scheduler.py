@@ -92,11 +92,14 @@ class Scheduler:
 
     def wake(self) -> None:
         """Looks into the spool for what is due."""
-        if self._stopped or self._active >= self._settings.active or self._ready:
-            return
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        if self._stopped:
+            return
+        if self._active >= self._settings.active or self._ready:
+            self._backlog = True  # there is no room now: who ends next looks again
+            return
         self._backlog = False
         wanted = self._settings.active
         found = self._spool.due(self._now(), len(self._known) + wanted)
@@ -168,9 +171,8 @@ class Scheduler:
             self._broke(message_id, error)
         finally:
             self._ended(message_id)
-            if self._ready:
-                self._fill()
-            elif self._backlog:
+            self._fill()
+            if self._backlog and not self._ready:
                 self.wake()
 
     def _ended(self, message_id: str) -> None:
