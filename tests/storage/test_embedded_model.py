@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Model(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp(prefix="spool-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         self.lives = 0
+        self.moment = 0.0
         self.memory = MemorySpool()
         self.kept: set[str] = set()
         self.pending: list[asyncio.Future[None]] = []
@@ -120,6 +122,26 @@ class Model(RuleBasedStateMachine):
             keeper._not_before = 0.0
             keeper._settle()
             keeper._jobs.put(barrier.set)
+            await asyncio.to_thread(barrier.wait)
+
+        self.run(call())
+
+    @rule()
+    def let_time_pass(self) -> None:
+        """What is asked for from now on is younger than what was asked for before."""
+        self.moment = time.monotonic()
+
+    @rule(limit=st.sampled_from([1, 3, 100]))
+    def settle_some(self, limit: int) -> None:
+        """Brings only the oldest to the index."""
+        self._wait()
+
+        async def call() -> None:
+            barrier = threading.Event()
+            settling = self.spool._table.settle(self.moment, limit)
+            settling.more = False
+            self.spool._keeper._jobs.put(lambda: self.spool._keeper._take(settling))
+            self.spool._keeper._jobs.put(barrier.set)
             await asyncio.to_thread(barrier.wait)
 
         self.run(call())

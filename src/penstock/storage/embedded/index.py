@@ -169,10 +169,10 @@ class Index:
                     found.append(entry)
         return found
 
-    def files(self) -> dict[str, tuple[str, int]]:
-        """The content id and size of each large file that an entry needs."""
-        rows = self._rows("SELECT file, id, size FROM contents WHERE file <> '' AND id IN (SELECT content FROM entries)")
-        return {str(file): (str(content_id), int(size)) for file, content_id, size in rows}  # type: ignore[call-overload]
+    def files(self) -> list[tuple[str, str, int, bool]]:
+        """File, content id and size of each large content, and whether a settled entry refers to it."""
+        rows = self._rows("SELECT file, id, size, id IN (SELECT content FROM entries) FROM contents WHERE file <> ''")
+        return [(str(file), str(content_id), int(str(size)), bool(used)) for file, content_id, size, used in rows]
 
     def pinning(self, segment: int) -> tuple[list[str], list[str]]:
         """The ids of entries and of contents that lie in a segment."""

@@ -125,12 +125,16 @@ class Recovery:
 
     def _check_files(self, index: Index, table: Table) -> None:
         """Names the large contents that are missing or short, and removes the files that were never committed."""
-        wanted = index.files()
-        for stored in table.contents.values():
+        young = table.contents
+        wanted = {file: (key, size) for file, key, size, used in index.files() if used or key in young}
+        for stored in young.values():
             if stored.place is not None and stored.place.file:
                 wanted[stored.place.file] = (stored.id, stored.place.size)
         present = {path.name: path for path in self._folder.large.iterdir()}
         for name, (content_id, size) in wanted.items():
+            alive = content_id in young or any(user not in table.slots for user in index.users(content_id))
+            if not alive:
+                continue  # the journal knows of a removal that the index has forgotten
             if name not in present:
                 self._damaged.append(f"the large content {content_id} (large/{name}) is missing")
             elif present[name].stat().st_size != size:
@@ -239,7 +243,7 @@ class Replay:
             stored = self._pinned.get(content_id)
             if stored is None:
                 stored = self._pinned[content_id] = table.pin(content_id, indexed=True)
-            stored.place, stored.dirty = place, True
+            table.found(stored, place, record.sequence)
         table.apply(item)
         table.written(item)
         table.completed = Position(segment, record.sequence + 1)
@@ -266,6 +270,5 @@ class Replay:
         self._index.settle(settling, segment.header.salt if segment is not None else b"", in_use=lambda _: True)
         self._table.settled(settling)
         for stored in self._pinned.values():
-            stored.dirty = False
             self._table.unpin(stored)
         self._pinned.clear()

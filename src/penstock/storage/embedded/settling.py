@@ -230,8 +230,9 @@ class Keeper:
         def in_loop() -> None:
             assert self._mover is not None
             changes: list[Put] = []
+            changing = self._table.changing()
             for entry_id, content_id, data in puts:
-                entry = self._mover.get(entry_id)
+                entry = self._mover.get(entry_id) if entry_id not in changing else None
                 if entry is not None and (data is None or entry.content == content_id):
                     changes.append(Put(entry, data))
             try:

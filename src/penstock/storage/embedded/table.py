@@ -57,12 +57,12 @@ class Stored:
         indexed: True when the index may have it too; then the index decides whether it is dead.
     """
 
-    __slots__ = ("data", "dirty", "id", "indexed", "pins", "place")
+    __slots__ = ("data", "id", "indexed", "pins", "place", "sequence")
 
     def __init__(self, content_id: str, indexed: bool) -> None:
         self.id = content_id
         self.indexed = indexed
-        self.dirty = False  # True while the index does not know the place
+        self.sequence = 0  # of the record that has it
         self.pins = 0
         self.place: Place | None = None
         self.data: Content | None = None
@@ -149,10 +149,11 @@ class Table:
         self.contents: dict[str, Stored] = {}
         self.count = count
         self.completed = Position(0, 1)
-        self.in_flight = 0
+        self._under_way: set[Item] = set()
         self._index = index
         self._top = top
         self._orphans: set[str] = set()
+        self._dirty: dict[str, Stored] = {}  # what the index does not know, in order of the sequence numbers
         self._heap: list[tuple[float, int, str]] = []
         self._cache: OrderedDict[str, int] = OrderedDict()
         self._cached = 0
@@ -175,8 +176,13 @@ class Table:
                     stored.data = change.content
             pins.append(stored)
         if future is not None:
-            self.in_flight += 1
+            self._under_way.add(item)
         return item
+
+    def changing(self) -> set[str]:
+        """The ids of entries that commits under way will change, and that nobody may put again as they are now."""
+        changes = (change for item in self._under_way for change in item.changes)
+        return {change.entry.id if isinstance(change, Put) else change.id for change in changes}
 
     def pin(self, content_id: str, indexed: bool) -> Stored:
         """The content with one more young reference."""
@@ -185,6 +191,12 @@ class Table:
             stored = self.contents[content_id] = Stored(content_id, indexed)
         stored.pins += 1
         return stored
+
+    def found(self, stored: Stored, place: Place, sequence: int) -> None:
+        """Notes where a content is; the index does not know it yet. Called in order of the sequence numbers."""
+        stored.place, stored.sequence = place, sequence
+        self._dirty.pop(stored.id, None)
+        self._dirty[stored.id] = stored
 
     def unpin(self, stored: Stored) -> None:
         """Takes one reference back without asking whether it was the last of all."""
@@ -206,7 +218,7 @@ class Table:
     def written(self, item: Item) -> None:
         """Notes that the item is durable; ``item.dead`` are then the files that nobody needs any more."""
         if item.future is not None:
-            self.in_flight -= 1
+            self._under_way.discard(item)
             self.apply(item)
         else:
             for change in item.changes:
@@ -218,8 +230,7 @@ class Table:
             if unused is not None and unused.file and (unused is place or unused.file != place.file):
                 item.dead.append(unused.file)
             if stored.pins:
-                stored.place = place
-                stored.dirty = True
+                self.found(stored, place, item.where.sequence)
                 if stored.data is content:
                     self._keep_in_cache(stored, item.data.get(content_id))
         # Only now: what lost its last reference by a change that a crash could undo must still be there after that crash.
@@ -228,7 +239,7 @@ class Table:
 
     def failed(self, item: Item) -> None:
         """Takes back what a commit pinned; none of its changes was ever visible."""
-        self.in_flight -= 1
+        self._under_way.discard(item)
         for stored, content in item.fresh.values():
             if stored.data is content:
                 stored.data = None
@@ -275,7 +286,7 @@ class Table:
             if old.stored is not None:
                 released.append(old.stored)
         # The stone stays while something older could come back: a row of the index, or a commit that is not applied yet.
-        if indexed or (item.future is None and self.in_flight):
+        if indexed or (item.future is None and self._under_way):
             self.slots[key] = Slot(None, where, self.completed, indexed, None)
 
     def _forget_tombstone(self, key: str, number: int) -> None:
@@ -295,6 +306,7 @@ class Table:
 
     def _drop(self, stored: Stored) -> None:
         del self.contents[stored.id]
+        self._dirty.pop(stored.id, None)
         self._cached -= self._cache.pop(stored.id, 0)
 
     def _keep_in_cache(self, stored: Stored, data: bytes | None) -> None:
@@ -331,20 +343,33 @@ class Table:
                 upto = slot.horizon
                 break
             chosen[key] = slot
-        contents: dict[str, Stored] = {}
         for key, slot in chosen.items():
             slot.indexed = True
             self._top = max(self._top, key)
-            if slot.stored is not None and slot.stored.dirty:
-                contents[slot.stored.id] = slot.stored
-        for stored in contents.values():
-            stored.indexed, stored.dirty = True, False
+        contents = self._contents_for(chosen, upto)
         orphans = {content_id for content_id in self._orphans if content_id not in self.contents}
         self._orphans.clear()
         if len(self._heap) > 2 * len(self.slots) + 1000:
             self._heap = [item for item in self._heap if self._is_due(*item)]
             heapq.heapify(self._heap)
-        return Settling(chosen, list(contents.values()), orphans, upto, more)
+        return Settling(chosen, contents, orphans, upto, more)
+
+    def _contents_for(self, chosen: dict[str, Slot], upto: Position) -> list[Stored]:
+        """The contents that the index must learn of: those of the chosen, and all that were written before ``upto``.
+
+        An entry that was put again stays behind ``upto`` with a content that was written before it.
+        """
+        wanted = {slot.stored.id for slot in chosen.values() if slot.stored is not None}
+        contents = [self._dirty[content_id] for content_id in wanted if content_id in self._dirty]
+        for stored in self._dirty.values():
+            if stored.sequence >= upto.sequence:
+                break
+            if stored.id not in wanted:
+                contents.append(stored)
+        for stored in contents:
+            stored.indexed = True
+            del self._dirty[stored.id]
+        return contents
 
     def settled(self, settling: Settling) -> None:
         """Lets go of what the index has now, except what was changed meanwhile."""
@@ -356,8 +381,10 @@ class Table:
 
     def not_settled(self, settling: Settling) -> None:
         """Keeps everything for the next attempt."""
-        for stored in settling.contents:
-            stored.dirty = True
+        again = {stored.id: stored for stored in settling.contents if self.contents.get(stored.id) is stored}
+        newer = self._dirty
+        self._dirty = {key: stored for key, stored in again.items() if key not in newer}
+        self._dirty = dict(sorted(self._dirty.items(), key=lambda item: item[1].sequence)) | newer
         self._orphans |= settling.orphans
 
     # --- questions ---
