@@ -113,7 +113,7 @@ def _status(facts: ReportFacts, failures: list[Failure]) -> str:
             f"Diagnostic-Code: x-penstock; {_one_line(failure.text)}",
         ]
         groups.append(fields)
-    return "".join("\r\n".join(group) + "\r\n\r\n" for group in groups)
+    return "\r\n".join("\r\n".join(group) + "\r\n" for group in groups)
 
 
 def _one_line(text: str) -> str:

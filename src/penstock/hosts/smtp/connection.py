@@ -161,8 +161,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The server stops: an idle session ends now, a transaction under way may end first."""
-        if not self._busy and self._session is not None and self._session.transaction is None:
-            self.finish(_SHUTTING_DOWN, "shutdown")
+        if not self._busy and self._is_to_end():
             self.flush()
 
     def hang_up(self, ending: str) -> None:
@@ -194,16 +193,24 @@ class Connection(asyncio.Protocol):
             if isinstance(happening, Closed):
                 self._ending = self._ending or _REASONS[happening.reason]
                 break
-            if self.host.draining and session.transaction is None:
-                self.finish(_SHUTTING_DOWN, "shutdown")
+            if self._is_to_end():
                 break
             self._go_on(session.handle(happening), pumping=True)
+        if not self._busy:
+            self._is_to_end()
         self.flush()
         self._set_deadline()
         if self._stopped_reading and not self._busy and machine.pending < MAX_PENDING:
             self._stopped_reading = False
             if self._transport is not None:
                 self._transport.resume_reading()
+
+    def _is_to_end(self) -> bool:
+        """The server stops: between messages a session ends (RFC 5321 §3.8)."""
+        if not self.host.draining or self._session is None or self._session.transaction is not None:
+            return False
+        self.finish(_SHUTTING_DOWN, "shutdown")
+        return True
 
     def _go_on(self, waiting: Coroutine[Any, Any, None] | None, pumping: bool = False) -> None:
         """Waits for a decision in a task, or goes on at once when it was made."""

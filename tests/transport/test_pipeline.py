@@ -1,0 +1,480 @@
+"""A message's way after 250: the Submission stage, forks, new messages, deliveries, retries and reports."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosts.running import Running, until
+
+from penstock import Recipient, Sink, on
+from penstock.errors import PenstockError
+from penstock.events import Delivered as DeliveredEvent
+from penstock.events import LocalDelivery, Submission
+from penstock.events.binding import Plug
+from penstock.mail.message import decode_record
+from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
+from penstock.transport.stage import Stage, move
+from penstock.verdicts import Bounce, Defer, Delivered, Drop, Forward, Quarantine
+
+
+class Mailbox(Sink[None]):
+    """Delivers into a list; verdicts that a test prepared come first."""
+
+    def __init__(self, *verdicts: Any) -> None:
+        super().__init__()
+        self.verdicts = list(verdicts)
+        self.mail: list[tuple[str, str, bytes]] = []
+        self.attempts: list[int] = []
+        self.reports: list[str] = []
+
+    @on(LocalDelivery, blocking=False)
+    def deliver(self, event: LocalDelivery) -> Any:
+        self.attempts.append(event.attempt)
+        if self.verdicts:
+            verdict = self.verdicts.pop(0)
+            if isinstance(verdict, Exception):
+                raise verdict
+            return verdict
+        self.mail.append((str(event.message.sender), str(event.recipient.address), event.message.content.read()))
+        return Delivered("list")
+
+    @on(DeliveredEvent)
+    async def note(self, event: DeliveredEvent) -> None:
+        self.reports.append(f"{event.recipient.address} {event.where}")
+
+    @property
+    def recipients(self) -> list[str]:
+        return sorted(recipient for _, recipient, _ in self.mail)
+
+
+class AtSubmission(Sink[None]):
+    """Does at Submission what a test wants."""
+
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        self.act = act
+        self.attempts: list[int] = []
+
+    @on(Submission)
+    async def run(self, event: Submission) -> Any:
+        self.attempts.append(event.attempt)
+        found = self.act(event)
+        return await found if asyncio.iscoroutine(found) else found
+
+
+async def deliver_one(server: Running, *to: str, content: bytes = b"Subject: hello\r\n\r\nHello.\r\n") -> None:
+    client = await server.client()
+    assert "queued as" in await client.send(content, *to)
+    client.close()
+
+
+async def empty(server: Running) -> None:
+    await server.until(lambda: not server.kept(), "the spool is empty")
+
+
+async def test_each_fork_goes_on_after_the_sink_that_made_it() -> None:
+    """The golden OnePerRecipient: three recipients, three messages, each seen once by the sinks behind and never again by the splitter."""
+    seen: list[list[str]] = []
+
+    def split(event: Submission) -> None:
+        for recipient in event.message.recipients[1:]:
+            recipient.properties["split"] = True
+            event.message.fork([recipient])
+
+    def look(event: Submission) -> None:
+        seen.append([str(r.address) for r in event.message.recipients])
+        event.message.header.add("X-Only", str(event.message.recipients[0].address))
+
+    splitter, box = AtSubmission(split), Mailbox()
+    async with Running(splitter, AtSubmission(look), box) as server:
+        await deliver_one(server, "a@example.com", "b@example.com", "c@example.com")
+        await empty(server)
+    assert sorted(seen) == [["a@example.com"], ["b@example.com"], ["c@example.com"]]
+    assert len(splitter.attempts) == 1
+    for _, recipient, content in box.mail:
+        assert content.endswith(f"Subject: hello\r\nX-Only: {recipient}\r\n\r\nHello.\r\n".encode())
+    assert box.recipients == ["a@example.com", "b@example.com", "c@example.com"]
+
+
+async def test_a_sink_may_split_each_part_again() -> None:
+    """Forks of forks: sink one takes the first off, sink two the second."""
+
+    def last_off(event: Submission) -> None:
+        if len(event.message.recipients) > 1:
+            event.message.fork([event.message.recipients[-1]])
+
+    box = Mailbox()
+    async with Running(AtSubmission(last_off), AtSubmission(last_off), box) as server:
+        await deliver_one(server, "a@example.com", "b@example.com", "c@example.com")
+        await empty(server)
+    assert box.recipients == ["a@example.com", "b@example.com", "c@example.com"]
+
+
+async def test_a_new_message_from_a_sink_does_not_meet_that_sink_again() -> None:
+    """The golden audit notice: one notice a message, not a notice a notice; other sinks see it."""
+    others: list[str] = []
+
+    async def notify(event: Submission) -> None:
+        notice = event.server.new_message(sender="", recipients=["audit@example.com"], content=b"Subject: notice\n\nSeen.\n")
+        await event.server.submit(notice)
+
+    def look(event: Submission) -> None:
+        others.append(event.origin)
+
+    box = Mailbox()
+    async with Running(AtSubmission(notify), AtSubmission(look), box) as server:
+        await deliver_one(server, "bob@example.com")
+        await server.until(lambda: len(box.mail) == 2, "two deliveries")
+        await empty(server)
+    assert box.recipients == ["audit@example.com", "bob@example.com"]
+    assert sorted(others) == ["sink", "smtp"]
+    assert (b"Subject: notice\r\n\r\nSeen.\r\n") in [content for _, _, content in box.mail]
+
+
+async def test_mail_that_answers_itself_ends_after_so_many_generations() -> None:
+    """Two sinks that answer each other for ever are stopped by the count of generations."""
+
+    async def answer(event: Submission) -> None:
+        await event.server.submit(event.server.new_message(sender="", recipients=["x@example.com"], content=b"\r\n"), reenter=True)
+
+    sink, box = AtSubmission(answer), Mailbox()
+    async with Running(Plug("answer", sink, on_error="continue"), box) as server:
+        await deliver_one(server)
+        await empty(server)
+    assert len(box.mail) == 21
+
+
+async def test_edits_at_submission_reach_the_mailbox_and_the_rest_is_unchanged() -> None:
+    """Recipients keep their properties, the header is changed only where edited, the body not at all."""
+
+    def edit(event: Submission) -> None:
+        for recipient in event.message.recipients:
+            recipient.address = recipient.address.with_domain("new.example")
+        event.message.recipients.add("archive@example.com", notify={"never"})
+        event.message.header.replace("Subject", "edited")
+
+    box = Mailbox()
+    odd = b"Subject:   hello\r\nX-Odd:\tkept  as is \r\n\r\nbody\twith  odd \r\n..dots\r\n"
+    async with Running(AtSubmission(edit), box) as server:
+        await deliver_one(server, "a@old.example", content=odd)
+        await empty(server)
+    assert box.recipients == ["a@new.example", "archive@example.com"]
+    assert box.mail[0][2].endswith(b"Subject: edited\r\nX-Odd:\tkept  as is \r\n\r\nbody\twith  odd \r\n.dots\r\n")
+
+
+async def test_edits_of_a_sink_that_raises_are_undone() -> None:
+    """With on_error = "continue" the message goes on as it was."""
+
+    def break_it(event: Submission) -> None:
+        event.message.header.add("X-Bad", "1")
+        event.message.recipients.remove(event.message.recipients[0])
+        event.message.sender = "forged@example.com"  # type: ignore[assignment]
+        raise RuntimeError("oops")
+
+    box = Mailbox()
+    async with Running(Plug("broken", AtSubmission(break_it), on_error="continue"), box) as server:
+        await deliver_one(server, "bob@example.com")
+        await empty(server)
+    ((sender, recipient, content),) = box.mail
+    assert (sender, recipient) == ("a@client.example", "bob@example.com")
+    assert b"X-Bad" not in content
+
+
+async def test_a_deferred_stage_is_tried_again_from_the_sink_that_deferred() -> None:
+    """The sink before it is not asked again, its edits are kept, and ``attempt`` counts."""
+
+    def mark(event: Submission) -> None:
+        event.message.header.add("X-First", "1")
+
+    def later(event: Submission) -> Defer | None:
+        return Defer(after=timedelta(milliseconds=10)) if event.attempt < 3 else None
+
+    first, second, box = AtSubmission(mark), AtSubmission(later), Mailbox()
+    async with Running(first, second, box) as server:
+        await deliver_one(server)
+        await empty(server)
+    assert first.attempts == [1]
+    assert second.attempts == [1, 2, 3]
+    assert box.mail[0][2].count(b"X-First: 1") == 1
+
+
+async def test_a_sink_that_fails_at_submission_defers_the_message() -> None:
+    """on_error = "defer", the default: the stage is tried again, and nothing is lost."""
+
+    def fail_once(event: Submission) -> None:
+        if event.attempt == 1:
+            raise RuntimeError("database is down")
+
+    sink, box = AtSubmission(fail_once), Mailbox()
+    async with Running(sink, box) as server:
+        await deliver_one(server)
+        await empty(server)
+    assert sink.attempts == [1, 2]
+    assert len(box.mail) == 1
+
+
+async def test_drop_ends_a_message_without_a_word() -> None:
+    """Nothing is delivered, nothing is kept, nobody is told."""
+    box = Mailbox()
+    async with Running(AtSubmission(lambda event: Drop("unwanted")), box) as server:
+        await deliver_one(server)
+        await empty(server)
+    assert not box.mail
+
+
+async def test_quarantine_at_submission_holds_the_message_with_its_edits() -> None:
+    """The entry is held, with the reason."""
+    box = Mailbox()
+    async with Running(AtSubmission(lambda event: Quarantine("odd")), box) as server:
+        await deliver_one(server)
+        await server.until(lambda: server.kept() and server.kept()[0].held, "held")
+        assert server.kept()[0].held == "odd"
+    assert not box.mail
+
+
+async def test_bounce_tells_the_sender() -> None:
+    """The report goes from nobody to the sender and says what RFC 3464 asks for."""
+    box = Mailbox(Bounce("5.2.2", "Mailbox\r\nX-Injected: full"))
+    async with Running(box) as server:
+        await deliver_one(server, "bob@example.com")
+        await empty(server)
+    ((sender, recipient, content),) = box.mail
+    assert (sender, recipient) == ("", "a@client.example")
+    report = message_from_bytes(content, policy=policy.default)
+    assert report.get_content_type() == "multipart/report"
+    assert report["Auto-Submitted"] == "auto-replied"
+    text, status, header = report.iter_parts()
+    assert "bob@example.com" in text.get_content()
+    per_message, per_recipient = status.get_payload()
+    assert per_message["Reporting-MTA"] == "dns; mx.example.com"
+    assert per_recipient["Final-Recipient"] == "rfc822; bob@example.com"
+    assert (per_recipient["Action"], per_recipient["Status"]) == ("failed", "5.2.2")
+    assert per_recipient["X-Injected"] is None
+    assert "Subject: hello" in header.get_content()
+
+
+async def test_nobody_answers_a_bounce() -> None:
+    """A report that cannot be delivered ends; there is no report about a report."""
+    box = Mailbox(Bounce(), Bounce())
+    async with Running(box) as server:
+        await deliver_one(server, "bob@example.com")
+        await empty(server)
+    assert len(box.attempts) == 2
+    assert not box.mail
+
+
+async def test_a_recipient_that_wants_no_report_gets_none() -> None:
+    """NOTIFY=NEVER (RFC 3461 §4.1)."""
+    box = Mailbox(Bounce())
+    async with Running(box) as server:
+        client = await server.client()
+        await client.say("EHLO x", "MAIL FROM:<a@b.example>", "RCPT TO:<bob@example.com> NOTIFY=NEVER", "DATA")
+        client.writer.write(b"hi\r\n.\r\n")
+        await client.reply()
+        client.close()
+        await empty(server)
+    assert not box.mail
+
+
+async def test_only_the_deferred_recipients_are_tried_again() -> None:
+    """One of three is put off; the others are delivered once."""
+    box = Mailbox(Delivered("first"), Defer(450, "4.2.0", "busy"))
+    async with Running(box) as server:
+        await deliver_one(server, "a@example.com", "b@example.com", "c@example.com")
+        await empty(server)
+    assert box.recipients == ["b@example.com", "c@example.com"]
+    assert box.attempts == [1, 1, 1, 2]
+    assert sorted(box.reports) == ["a@example.com first", "b@example.com list", "c@example.com list"]
+
+
+async def test_what_is_deferred_for_too_long_bounces() -> None:
+    """After the time of the policy the sender is told, with the last reason."""
+    box = Mailbox(Defer(450, "4.2.0", "busy"))
+    async with Running(box) as server:
+        server.node.ahead = 0
+        client = await server.client()
+        await client.say("EHLO x", "MAIL FROM:<a@b.example>")
+        server.node.ahead = 4000
+        await client.say("RCPT TO:<bob@example.com>", "DATA")
+        client.writer.write(b"hi\r\n.\r\n")
+        await client.reply()
+        client.close()
+        await empty(server)
+    ((_, recipient, content),) = box.mail
+    assert recipient == "a@b.example"
+    assert b"Status: 4.4.7" in content
+    assert b"busy" in content
+
+
+async def test_a_recipient_that_nothing_delivers_to_is_held_not_lost() -> None:
+    """A fault of the configuration costs no mail."""
+
+    class Nothing(Sink[None]):
+        @on(LocalDelivery, blocking=False)
+        def pass_on(self, event: LocalDelivery) -> None:
+            return None
+
+    async with Running(Nothing()) as server:
+        await deliver_one(server, "bob@example.com")
+        await server.until(lambda: server.kept()[0].held, "held")
+        assert server.kept()[0].held == "nothing delivers to bob@example.com"
+
+
+async def test_forward_leads_to_other_recipients_with_what_was_asked_for() -> None:
+    """NOTIFY and properties go along; ORCPT says who was meant (RFC 3461 §5.2.7)."""
+    found: list[Recipient] = []
+
+    class Look(Sink[None]):
+        @on(LocalDelivery, blocking=False)
+        def look(self, event: LocalDelivery) -> None:
+            found.append(event.recipient)
+
+    box = Mailbox(Forward(("x@example.com", "y@example.com")))
+    async with Running(Look(), box) as server:
+        await deliver_one(server, "bob@example.com")
+        await empty(server)
+    assert box.recipients == ["x@example.com", "y@example.com"]
+    assert {r.orcpt for r in found[1:]} == {"rfc822;bob@example.com"}
+
+
+async def test_forwarding_in_a_circle_ends_with_a_report() -> None:
+    """a to b to a ... is a loop."""
+
+    class Circle(Sink[None]):
+        @on(LocalDelivery, blocking=False)
+        def turn(self, event: LocalDelivery) -> Forward | None:
+            local = event.recipient.address.local
+            return Forward(("b@example.com" if local == "a" else "a@example.com",)) if local in "ab" else None
+
+    box = Mailbox()
+    async with Running(Circle(), box) as server:
+        client = await server.client()
+        await client.send(b"\r\n", "a@example.com", sender="sender@client.example")
+        client.close()
+        await empty(server)
+    ((_, recipient, content),) = box.mail
+    assert recipient == "sender@client.example"
+    assert b"5.4.6" in content
+
+
+async def test_a_delivery_that_raises_is_tried_again() -> None:
+    """A sink's error costs time, not mail."""
+    box = Mailbox(RuntimeError("disk"))
+    async with Running(box) as server:
+        await deliver_one(server)
+        await empty(server)
+    assert len(box.mail) == 1
+
+
+@pytest.mark.parametrize("stop_at", ["submission", "delivery"])
+async def test_a_restart_goes_on_at_the_last_recorded_stage(tmp_path: Path, stop_at: str) -> None:
+    """Stopped within a stage, the message begins that stage again, and no earlier one."""
+    never = asyncio.Event()
+
+    class Hang(Sink[None]):
+        @on(LocalDelivery)
+        async def hang(self, event: LocalDelivery) -> None:
+            await never.wait()
+
+    async def hang(event: Submission) -> None:
+        await never.wait()
+
+    def mark(event: Submission) -> None:
+        event.message.header.add("X-Mark", "1")
+        event.message.fork([event.message.recipients[1]])
+
+    first = AtSubmission(mark)
+    blocker: Sink[Any] = AtSubmission(hang) if stop_at == "submission" else Hang()
+    async with Running(first, blocker, spool=EmbeddedSpool(EmbeddedSettings(tmp_path))) as server:
+        await deliver_one(server, "a@example.com", "b@example.com")
+        stage = "submitted" if stop_at == "submission" else "routed"
+        await server.until(lambda: all(e.stage == stage for e in server.kept()), stage)
+        await server.until(lambda: first.attempts, "the first sink was asked")
+    again, box = AtSubmission(mark), Mailbox()
+    async with Running(again, AtSubmission(lambda event: None), box, spool=EmbeddedSpool(EmbeddedSettings(tmp_path))) as server:
+        await server.until(lambda: len(box.mail) == 2, "both delivered")
+        await empty(server)
+    assert again.attempts == ([2] if stop_at == "submission" else [])
+    assert box.recipients == ["a@example.com", "b@example.com"]
+    assert all(content.count(b"X-Mark: 1") == 1 for _, _, content in box.mail)
+
+
+async def test_state_of_a_message_survives_a_deferral() -> None:
+    """What a sink remembers about a message is there when the stage is tried again."""
+
+    def remember(event: Submission) -> Defer | None:
+        event.message.state["times"] = event.message.state.get("times", 0) + 1
+        if event.message.state["times"] < 3:
+            return Defer(after=timedelta(milliseconds=5))
+        event.message.header.add("X-Times", str(event.message.state["times"]))
+        return None
+
+    box = Mailbox()
+    async with Running(AtSubmission(remember), box) as server:
+        await deliver_one(server)
+        await empty(server)
+    assert b"X-Times: 3" in box.mail[0][2]
+
+
+async def test_a_message_without_recipients_ends() -> None:
+    """A sink took the last one off."""
+
+    def clear(event: Submission) -> None:
+        for recipient in event.message.recipients:
+            event.message.recipients.remove(recipient)
+
+    async with Running(AtSubmission(clear), Mailbox()) as server:
+        await deliver_one(server)
+        await empty(server)
+
+
+def test_a_move_that_is_not_in_the_table_is_an_error() -> None:
+    """Stages only go forward."""
+    assert move(Stage.SUBMITTED, Stage.ROUTED) is Stage.ROUTED
+    with pytest.raises(PenstockError, match="'routed' to 'submitted'"):
+        move(Stage.ROUTED, Stage.SUBMITTED)
+
+
+async def test_a_damaged_record_is_held_and_the_rest_goes_on() -> None:
+    """An entry that cannot be read is set aside with the reason."""
+    from penstock.storage.base import Entry, Put
+
+    box = Mailbox()
+    async with Running(box) as server:
+        await server.spool.commit([Put(Entry("0BAD", "routed", b"\xc1 no record", ""))])
+        await deliver_one(server)
+        server.transport.start()
+        await server.until(lambda: [e.id for e in server.kept()] == ["0BAD"] and server.kept()[0].held, "the damaged one is held")
+    assert len(box.mail) == 1
+    assert decode_record  # the records of the others were readable
+
+
+async def test_many_messages_at_once_all_arrive() -> None:
+    """More than may be active at once: what does not fit waits in the spool and comes later."""
+    going = 0
+    most = 0
+
+    class Slow(Sink[None]):
+        @on(LocalDelivery)
+        async def slow(self, event: LocalDelivery) -> Delivered:
+            nonlocal going, most
+            going += 1
+            most = max(most, going)
+            await asyncio.sleep(0.001)
+            going -= 1
+            return Delivered("slow")
+
+    async with Running(Slow()) as server:
+        server.transport._scheduler._settings = type(server.transport._scheduler._settings)(active=10, ready=20)
+        clients = [await server.client() for _ in range(20)]
+        for _ in range(10):
+            await asyncio.gather(*(client.send() for client in clients))
+        await until(lambda: not server.kept(), "all are delivered", 20.0)
+        assert most == 10
+        for client in clients:
+            client.close()
