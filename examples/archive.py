@@ -1,10 +1,12 @@
 """Keeps a copy of every message, in a folder a day; ``penstock.sinks:Archive`` is the plain one that ships.
 
-[[binding]]
-name = "archive"
-sink = "archive:DailyArchive"
-priority = 8191                     # before those that edit: the copy is of what came
-settings = { directory = "/var/archive" }
+Bind it with:
+
+    [[binding]]
+    name = "archive"
+    sink = "archive:DailyArchive"
+    priority = 8191                     # before those that edit: the copy is of what came
+    settings = { directory = "/var/archive" }
 """
 
 import asyncio

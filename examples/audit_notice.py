@@ -1,10 +1,12 @@
 """Sends a new message from inside a sink: a notice to the auditors about mail that comes from outside for the board.
 
-[[binding]]
-name = "audit-notice"
-sink = "audit_notice:AuditNotice"
-match = { recipient = "board@example.com" }
-settings = { auditors = ["audit@example.com"] }
+Bind it with:
+
+    [[binding]]
+    name = "audit-notice"
+    sink = "audit_notice:AuditNotice"
+    match = { recipient = "board@example.com" }
+    settings = { auditors = ["audit@example.com"] }
 """
 
 from dataclasses import dataclass

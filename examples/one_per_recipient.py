@@ -1,13 +1,15 @@
 """Splits a message into one for each recipient, so that later sinks may treat each of them differently.
 
-[[binding]]
-name = "one-per-recipient"
-sink = "one_per_recipient:OnePerRecipient"
+Bind it with:
 
-[[binding]]
-name = "personal-footer"
-sink = "one_per_recipient:MarkRecipient"
-priority = 28000                    # after the one above, so once for each copy
+    [[binding]]
+    name = "one-per-recipient"
+    sink = "one_per_recipient:OnePerRecipient"
+
+    [[binding]]
+    name = "personal-footer"
+    sink = "one_per_recipient:MarkRecipient"
+    priority = 28000                    # after the one above, so once for each copy
 """
 
 from penstock import Sink, on

@@ -1,5 +1,7 @@
 """A new command of the protocol: XQDEPTH, which EHLO offers, tells how many messages are queued.
 
+Bind it with:
+
     [[binding]]
     name = "queue-depth"
     sink = "queue_depth:QueueDepth"

@@ -1,10 +1,12 @@
 """Refuses big messages while the client still listens, so that the sender learns of it and no bounce is ever written.
 
-[[binding]]
-name = "reject-big"
-sink = "reject_big:RejectBig"
-match = { recipient = "*@example.com" }
-settings = { octets = 1_000_000 }
+Bind it with:
+
+    [[binding]]
+    name = "reject-big"
+    sink = "reject_big:RejectBig"
+    match = { recipient = "*@example.com" }
+    settings = { octets = 1_000_000 }
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,12 @@
 """Takes mail for a domain's former name, and delivers it under the present one.
 
-[[binding]]
-name = "renamed"
-sink = "rewrite_domain:RewriteDomain"
-priority = 8191                     # before relay control, at 16384, which refuses the old domain
-settings = { old = "old.example", new = "example.com" }
+Bind it with:
+
+    [[binding]]
+    name = "renamed"
+    sink = "rewrite_domain:RewriteDomain"
+    priority = 8191                     # before relay control, at 16384, which refuses the old domain
+    settings = { old = "old.example", new = "example.com" }
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,11 @@
 """Turns every client away; the first sample of the event sinks that Penstock succeeds, and the smallest sink that does something.
 
-[[binding]]
-name = "shields-up"
-sink = "shields_up:ShieldsUp"
-listeners = ["mx"]                  # only there; all listeners when left out
+Bind it with:
+
+    [[binding]]
+    name = "shields-up"
+    sink = "shields_up:ShieldsUp"
+    listeners = ["mx"]                  # only there; all listeners when left out
 """
 
 from penstock import Sink, on
