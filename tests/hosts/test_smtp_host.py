@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hosts.running import Running, until
 
+from hosts.running import Running, until
 from penstock import Sink, on
 from penstock.events import (
     Accepted,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from hosts.running import Running, until
-
 from penstock import Sink, on
 from penstock.events import EndOfData, RcptTo
 from penstock.hosts.smtp.connection import MAX_PENDING
