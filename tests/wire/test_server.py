@@ -216,10 +216,13 @@ def test_the_offer_can_be_edited_and_only_what_was_offered_may_be_used() -> None
 
 
 def test_helo_gets_one_line_and_no_extension() -> None:
-    machine = greeted()
-    asked(machine, "HELO x")
-    machine.accept()
-    assert machine.data_to_send() == b"250 mx.example.com\r\n"
+    calls: list[Callable[[ServerMachine], None]] = [ServerMachine.accept, lambda machine: machine.accept_greeting(machine.offered())]
+    for call in calls:
+        machine = greeted()
+        asked(machine, "HELO x")
+        call(machine)
+        assert machine.data_to_send() == b"250 mx.example.com\r\n"
+        assert isinstance(asked(machine, "MAIL FROM:<a@b> SIZE=1"), Refused)
 
 
 def test_an_ehlo_may_be_answered_in_the_hosts_own_words() -> None:
