@@ -20,6 +20,8 @@ from .session import SmtpSession
 # Octets that may wait unparsed before the client is asked to stop sending.
 MAX_PENDING = 256 * 1024
 MAX_BLOCK = 1024 * 1024
+# How long a client that was sent away may take to read why.
+LINGER = 2.0
 _SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down")
 _TIMED_OUT = Reply(421, "4.4.2", "Timed out, closing the connection")
 _REASONS = {
@@ -59,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._line_since: float | None = None
         self._data_since: float | None = None
         self._ending = ""
+        self._lingering = False
 
     # What asyncio calls.
 
@@ -76,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._go_on(self._session.greet())
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
         self.machine.receive_data(data)
         if self._awaited is not None:
             self._serve_dialogue()
@@ -85,6 +90,8 @@ class Connection(asyncio.Protocol):
             self._hold_back()
 
     def eof_received(self) -> bool:
+        if self._lingering:
+            return False
         self.machine.receive_data(b"")
         if self._awaited is not None:
             self._serve_dialogue()
@@ -136,7 +143,7 @@ class Connection(asyncio.Protocol):
         if out:
             transport.write(out)
         if self.machine.is_closed:
-            transport.close()
+            self._close(transport)
 
     @property
     def is_lost(self) -> bool:
@@ -176,9 +183,6 @@ class Connection(asyncio.Protocol):
         self.deadline = float("inf")
         self.finish(_TIMED_OUT, "timeout")
         self.flush()
-        if self._transport is not None:
-            # A client that does not read either would never let the farewell out.
-            self._loop.call_later(5.0, self._transport.abort)
 
     # How it works.
 
@@ -211,6 +215,19 @@ class Connection(asyncio.Protocol):
             return False
         self.finish(_SHUTTING_DOWN, "shutdown")
         return True
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Closes, but so that a client in the middle of its octets can still read why.
+
+        A close with octets unread makes the kernel send a reset, which throws away the reply that the client has not read yet. So our side is
+        closed first, and what still comes is ignored for a moment.
+        """
+        if self._ending in ("quit", "lost") or transport.is_closing():
+            transport.close()
+        elif not self._lingering:
+            self._lingering = True
+            transport.write_eof()
+            self._loop.call_later(LINGER, transport.abort)
 
     def _go_on(self, waiting: Coroutine[Any, Any, None] | None, pumping: bool = False) -> None:
         """Waits for a decision in a task, or goes on at once when it was made."""
