@@ -112,6 +112,8 @@ class ServerParser:
 
     def _next_command(self) -> Happening | Signal | None:
         """Parses one command; None when it led to no happening but to more to read."""
+        if not self._input:
+            return NEED_DATA
         try:
             raw = self._input.take_line(self._settings.limits.command_line)
         except RemoteProtocolError as error:
