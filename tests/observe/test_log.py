@@ -1,0 +1,93 @@
+"""Log lines: JSON for programs, readable for people, and never forged by what came from outside."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from penstock.observe.log import get_log, set_up
+
+
+class Stream(io.TextIOWrapper):
+    """A text stream over octets, like standard error."""
+
+    def __init__(self, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(), "utf-8", write_through=True)
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    @property
+    def text(self) -> str:
+        raw = self.buffer
+        assert isinstance(raw, io.BytesIO)
+        return raw.getvalue().decode()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    saved = structlog.get_config()
+    yield
+    structlog.configure(**saved)
+
+
+def test_a_line_is_json_with_time_level_event_and_its_values() -> None:
+    stream = Stream()
+    set_up(stream=stream, process="worker-0")
+    get_log(session="S1").info("accepted", message="M1", size=3)
+    (line,) = stream.lines()
+    assert line.pop("time").endswith("Z")
+    assert line == {"level": "info", "event": "accepted", "session": "S1", "message": "M1", "size": 3, "process": "worker-0"}
+
+
+def test_what_a_client_sends_cannot_begin_a_line() -> None:
+    stream = Stream()
+    set_up(stream=stream)
+    get_log().info("rejected", command='MAIL\r\n{"event": "accepted"}')
+    (line,) = stream.lines()
+    assert line["event"] == "rejected"
+
+
+def test_an_exception_comes_with_its_traceback() -> None:
+    stream = Stream()
+    set_up(stream=stream)
+    try:
+        raise RuntimeError("oops")
+    except RuntimeError as error:
+        get_log().error("sink failed", exc_info=error)
+    (line,) = stream.lines()
+    assert "RuntimeError: oops" in line["exception"]
+
+
+def test_values_that_are_no_json_are_written_as_text() -> None:
+    stream = Stream()
+    set_up(stream=stream)
+    get_log().info("odd", value=object)
+    assert stream.lines()[0]["value"] == "<class 'object'>"
+
+
+def test_the_level_decides_what_is_written() -> None:
+    stream = Stream()
+    set_up("warning", stream=stream)
+    get_log().info("accepted")
+    get_log().warning("held")
+    assert [line["event"] for line in stream.lines()] == ["held"]
+
+
+def test_a_terminal_gets_readable_lines_and_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Stream(terminal=True)
+    set_up(stream=stream)
+    get_log().info("accepted", message="M1")
+    assert "accepted" in stream.text
+    assert "message=M1" in stream.text
+    assert "\x1b" not in stream.text
