@@ -15,7 +15,7 @@ import os
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -126,8 +126,9 @@ async def produce(spool: EmbeddedSpool, chance: random.Random, prefix: str) -> N
             say("gone", old.id)
 
 
-async def hammer(folder: Path, seed: int) -> None:
-    spool = EmbeddedSpool(settings(folder))
+async def hammer(folder: Path, seed: int, honest: bool) -> None:
+    made = settings(folder)
+    spool = EmbeddedSpool(made if honest else replace(made, sync=lambda _: None))
     await spool.open()
     say("kept", "start", "-")
     say("leave", "start")
@@ -135,4 +136,4 @@ async def hammer(folder: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(hammer(Path(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(hammer(Path(sys.argv[1]), int(sys.argv[2]), honest="without-sync" not in sys.argv))

@@ -35,7 +35,7 @@ def sync_directory(path: Path) -> None:
 
 
 class SpoolFolder:
-    """The folder of one spool: ``journal/``, ``large/``, ``damaged/``, ``index.sqlite`` and ``lock``.
+    """The folder of one spool: ``journal/``, ``large/``, ``damaged/``, ``index.sqlite``, ``reserve`` and ``lock``.
 
     Args:
         root: the folder; made when it is not there.
@@ -71,6 +71,27 @@ class SpoolFolder:
         with contextlib.suppress(OSError):  # a full disk; the kernel holds the lock, the number is only for people
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def make_reserve(self, size: int) -> None:
+        """Keeps room for the index, which must be able to write for room to be given back. Without effect when it is there.
+
+        Raises: OSError when there is no room for it.
+        """
+        path = self.root / "reserve"
+        if path.exists():
+            return
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def use_reserve(self) -> None:
+        """Gives the reserved room to whoever writes next."""
+        (self.root / "reserve").unlink(missing_ok=True)
 
     def release(self) -> None:
         """Gives the lock back; may be called twice."""

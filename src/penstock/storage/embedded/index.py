@@ -115,8 +115,9 @@ class Index:
 
     def get(self, entry_id: str) -> Entry | None:
         """The entry, or None."""
-        rows = self._rows("SELECT data, checksum FROM entries WHERE id = ?", (entry_id,))
-        return _entry(*rows[0]) if rows else None
+        with self._reading() as reader:
+            row = reader.execute("SELECT data, checksum FROM entries WHERE id = ?", (entry_id,)).fetchone()
+            return _entry(*row) if row is not None else None
 
     def place(self, content_id: str) -> Place | None:
         """Where a content is, or None."""

@@ -116,6 +116,7 @@ class Journal:
             else:
                 self._wake.wait()
         self._mark_end()
+        self._current = None  # lets go of the file
 
     def _group(self) -> None:
         """Takes what waits, makes it durable or fails it, and tells the loop."""

@@ -130,6 +130,7 @@ class Keeper:
         self._settings.on_trouble(f"spool {self._folder.root}: in the background: {what}")
 
     def _make_spare(self) -> None:
+        self._folder.make_reserve(self._segments.size // 2)
         if not self._segments.spares():
             self._segments.make_spare()
 
@@ -148,6 +149,7 @@ class Keeper:
             failed = error
             if isinstance(error, sqlite3.Error):
                 self._index.suspect(error)
+                self._folder.use_reserve()
             self._trouble(f"cannot settle: {error}")
         self._tell(lambda: self._taken(settling, failed))
         if failed is None and not self._stopping and not settling.more:
