@@ -24,7 +24,7 @@ from .events.work import MessageWork
 from .hosts.listener import serve
 from .hosts.smtp.connection import Connection
 from .hosts.smtp.host import Services, SessionLimits, SmtpHost, SmtpSettings
-from .observe.log import Log, get_log
+from .observe.log import Log, gather, get_log
 from .queue.policy import RetryPolicy
 from .storage.base import Spool
 from .storage.embedded import EmbeddedSettings, EmbeddedSpool
@@ -217,6 +217,7 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
     loop.add_reader(life, stop, "supervisor is gone")
     worker = Worker(config, place)
     await worker.start()
+    gather(loop)
     os.write(ready, b"ready\n")
     os.close(ready)
     why = await stopping
@@ -224,4 +225,5 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
     log.info("stopping", why=why)
     # Without its supervisor a worker is in the way of the next server: it only ends what ends soon.
     await worker.stop(float(config.server.drain) if why == "told to" else 3.0)
+    gather(None)
     log.info("stopped")

@@ -3,14 +3,17 @@
 What never appears: a password, a token, the body of a message. Text that came from outside is data of a field, never part of the
 event's name, so a client cannot forge a line.
 
-Two lines are written for every message, so this is a hot path: JSON is made by msgspec and written as octets, and the second of a time
-stamp is formatted once a second. """
+Two lines are written for every message, so this is a hot path: JSON is made by msgspec, the second of a time stamp is formatted once a
+second, and a worker gathers the lines of one turn of its loop for one write. Each write gives other threads the interpreter, and taking
+it back costs more than the line. """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -44,7 +47,7 @@ def set_up(level: str = "info", form: Literal["auto", "json", "human"] = "auto",
     structlog.configure(
         processors=_human(out, values) if human else _json(values),
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out) if human else structlog.BytesLoggerFactory(_octets(out)),
+        logger_factory=structlog.WriteLoggerFactory(file=out) if human else lambda *_: _Lines(out.buffer),
         cache_logger_on_first_use=True,
     )
 
@@ -64,8 +67,45 @@ def _json(values: Line) -> list[Any]:
     return [structlog.processors.format_exc_info, render]
 
 
-def _octets(out: TextIO) -> BinaryIO:
-    return out.buffer
+class _Lines:
+    """Writes lines of octets; those of the loop that ``gather`` named together, all others and errors at once."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._waiting: list[bytes] = []
+
+    def info(self, line: bytes) -> None:
+        """Writes a line, soon."""
+        loop, thread = _gathering
+        if loop is None or threading.get_ident() != thread or loop.is_closed():
+            self.error(line)
+            return
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append(line)
+
+    def error(self, line: bytes) -> None:
+        """Writes a line, and what waits before it, now."""
+        self._waiting.append(line)
+        self._flush()
+
+    debug = info
+    warning = error
+
+    def _flush(self) -> None:
+        if self._waiting:
+            lines, self._waiting = self._waiting, []
+            self._out.write(b"\n".join(lines) + b"\n")
+            self._out.flush()
+
+
+_gathering: tuple[asyncio.AbstractEventLoop | None, int] = (None, 0)
+
+
+def gather(loop: asyncio.AbstractEventLoop | None) -> None:
+    """From now on the lines of this thread are written once a turn of this loop; None ends that."""
+    global _gathering  # a process has one log
+    _gathering = (loop, threading.get_ident())
 
 
 def _stamp(now: float) -> str:
