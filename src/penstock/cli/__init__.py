@@ -6,7 +6,6 @@ client, and ``penstock version`` not for the server. Click's own way to show err
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,7 +162,6 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command; the exit code. Every error of ours becomes one line of what is wrong and one of what to do."""
     try:
         result = app(args=list(arguments), prog_name="penstock", standalone_mode=False)
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except Stop as stop:
         return complain(stop.code, stop.what, stop.hint)
@@ -177,10 +175,6 @@ def run(arguments: Sequence[str]) -> int:
         return complain(EX_USAGE, what[:1].lower() + what[1:].rstrip("."), f"see: {context.command_path if context else 'penstock'} --help")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. What is left in the buffer must not complain at the end of the interpreter.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from .letter import Letter
 
 _QUEUED = re.compile(r"queued as (\S+)")
 _LOCAL, _PORT = ("127.0.0.1", "localhost", "::1"), 2525
+_SLOW = "the server at {} did not answer within {:g} s"
 Show = Callable[[str], None]
 
 
@@ -120,13 +121,15 @@ def send(route: Route, letter: Letter, verbose: bool, as_json: bool) -> None:
     show: Show = (lambda line: typer.echo(line, err=True)) if verbose else (lambda line: None)
     try:
         result = _converse(route, letter, show)
-    except smtplib.SMTPServerDisconnected:
+    except smtplib.SMTPServerDisconnected as error:
+        if isinstance(error.__context__, TimeoutError):
+            raise Stop(EX_UNAVAILABLE, _SLOW.format(route, route.timeout)) from None
         raise Stop(EX_TEMPFAIL, f"the server at {route} closed the connection", "see its log; with -v you see how far it came") from None
     except ConnectionRefusedError:
         hint = "start one with: make run" if route.is_default else "is the address right, and does the server run?"
         raise Stop(EX_UNAVAILABLE, f"no server answers at {route}", hint) from None
     except TimeoutError:
-        raise Stop(EX_UNAVAILABLE, f"the server at {route} did not answer within {route.timeout:g} s") from None
+        raise Stop(EX_UNAVAILABLE, _SLOW.format(route, route.timeout)) from None
     except socket.gaierror as error:
         raise Stop(EX_UNAVAILABLE, f"the host name {route.host!r} cannot be found: {error.strerror}") from None
     except OSError as error:

@@ -80,22 +80,22 @@ def _list(raw: dict[str, Any], name: str, cls: type[T], place: str) -> list[T]:
 
 
 def convert(value: object, cls: type[T], where: str, folder: Path | None = None) -> T:
-    """A table as an object of a dataclass, its paths taken from ``folder``. Raises ConfigError that names the key."""
+    """A table as an object of a dataclass, its paths taken from ``folder``, if that is given. Raises ConfigError that names the key."""
     if is_dataclass(cls) and isinstance(value, dict):
         _unknown_below(value, cls, where)
     try:
-        return msgspec.convert(value, cls, dec_hook=partial(_decode, folder or Path()))
+        return msgspec.convert(value, cls, dec_hook=partial(_decode, folder))
     except msgspec.ValidationError as error:
         what, _, key = str(error).partition(" - at `$")
         place = where + key.removesuffix("`").replace("[...]", "") if key else where
         raise ConfigError(place, what[0].lower() + what[1:].replace("`", "'")) from None
 
 
-def _decode(folder: Path, kind: type[Any], value: object) -> object:
+def _decode(folder: Path | None, kind: type[Any], value: object) -> object:
     if kind in (Duration, Size, Endpoint):
         return kind.parse(value)
     if kind is Path and isinstance(value, str):
-        return located(folder, value)
+        return located(folder, value) if folder is not None else Path(value)
     raise ValueError(f"a value of type {kind.__name__} is expected")
 
 
