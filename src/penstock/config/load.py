@@ -122,6 +122,7 @@ def unknown_keys(value: dict[str, Any], known: set[str], where: str) -> None:
 def _check(config: Config, place: str) -> None:
     """What no single table can know."""
     _check_listeners(config, place)
+    _check_limits(config.limits, f"{place}: limits")
     for domain in config.domains:
         _check_host(domain, f'{place}: domain."{domain}"', "")
     if len(config.server.recipient_delimiter) > 1:
@@ -131,6 +132,16 @@ def _check(config: Config, place: str) -> None:
     if not config.retry.intervals or not 0 <= config.retry.jitter < 1:
         raise ConfigError(f"{place}: retry", "it needs at least one interval, and a jitter from 0 to below 1")
     _check_host(config.server.hostname, f"{place}: server.hostname", "write the full name of this host, such as 'mx.example.com'")
+
+
+def _check_limits(limits: LimitsTable, place: str) -> None:
+    """A limit that nothing could pass is a slip of the pen; 0 means unlimited only where the table says so."""
+    for name in ("message_size", "recipients", "connections", "connections_per_client", "idle", "command", "data", "message", "hops"):
+        if getattr(limits, name) <= 0:
+            raise ConfigError(f"{place}.{name}", "it is above 0", "leave it out for the default")
+    for name in ("errors", "messages_per_session"):
+        if getattr(limits, name) < 0:
+            raise ConfigError(f"{place}.{name}", "it is not below 0", "0 is unlimited")
 
 
 def _check_listeners(config: Config, place: str) -> None:

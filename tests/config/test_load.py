@@ -1,0 +1,199 @@
+"""The configuration file: defaults, values, and errors that say the file, the key, what is wrong and a way out."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from penstock.config import load
+from penstock.config.schema import Config
+from penstock.config.values import Duration, Endpoint, Size
+from penstock.errors import ConfigError
+
+LISTENER = '[[listener]]\nname = "mx"\naddress = "127.0.0.1:0"\n'
+SERVER = '[server]\nhostname = "mx.example.com"\n'
+
+
+def _load(folder: Path, text: str) -> Config:
+    path = folder / "penstock.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def _fails(folder: Path, text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as failure:
+        _load(folder, text)
+    return failure.value
+
+
+def test_a_listener_is_enough(tmp_path: Path) -> None:
+    """Everything else has the default that administrators know."""
+    config = _load(tmp_path, SERVER + LISTENER)
+    assert config.limits.message_size == 25 * 1024 * 1024
+    assert config.limits.recipients == 1000
+    assert config.limits.idle == 300
+    assert config.retry.intervals == [900, 1800, 3600, 14400]
+    assert config.retry.expire == 5 * 86400
+    assert config.server.worker_count >= 1
+    assert config.listeners[0].address.port == 0
+    assert (config.domains, config.bindings, config.relay.networks) == ({}, [], [])
+
+
+def test_every_table_is_read(tmp_path: Path) -> None:
+    """What is written is what is there."""
+    config = _load(
+        tmp_path,
+        SERVER + 'name = "one"\nworkers = 3\ndrain = "1 minute"\n' + LISTENER + '[limits]\nmessage_size = "1 MiB"\n'
+        '[retry]\nintervals = ["1m", 120]\nexpire = "2 days"\njitter = 0\n[relay]\nnetworks = ["192.0.2.1"]\n[log]\nlevel = "debug"\n'
+        '[domain."Example.COM"]\ndeliver = "drop:in"\nrecipients = ["a", "b"]\naliases = "aliases"\n'
+        '[[binding]]\nname = "b"\nsink = "x:Y"\nmatch = { sender = "*@x", header = { Subject = "*a*" } }\ntimeout = "10s"\n',
+    )
+    assert (config.server.name, config.server.workers, config.server.drain) == ("one", 3, 60)
+    assert config.limits.message_size == 1024 * 1024
+    assert (config.retry.intervals, config.retry.expire) == ([60, 120], 172800)
+    assert config.domains["example.com"].recipients == ["a", "b"]
+    match = config.bindings[0].match
+    assert match is not None
+    assert (match.sender, match.header) == ("*@x", {"Subject": "*a*"})
+    assert (config.bindings[0].timeout, config.log.level) == (10, "debug")
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the command is given; what leads upwards does not stay in the path."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "etc" / "penstock.toml").write_text(SERVER + 'spool = "../data/spool"\n' + LISTENER)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load(Path("../etc/penstock.toml"))
+    assert config.resolve(config.server.spool) == tmp_path.resolve() / "data" / "spool"
+    assert config.resolve("/var/mail") == Path("/var/mail")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what", "hint"),
+    [
+        ("x = ", "penstock.toml", "this is not TOML", ""),
+        ("", "penstock.toml", "there is no listener", "[[listener]]"),
+        ("[sever]\n", "penstock.toml", "unknown key 'sever'", "did you mean 'server'?"),
+        ("[quux]\n", "penstock.toml", "unknown key 'quux'", "known here are: "),
+        ('[server]\nhostnam = "x"\n', "penstock.toml: server", "unknown key 'hostnam'", "did you mean 'hostname'?"),
+        ('[server]\nhostname = "a b"\n' + LISTENER, "server.hostname", "domain 'a b' is malformed", "mx.example.com"),
+        ('[server]\nworkers = "four"\n', "server.workers", "expected 'int', got 'str'", ""),
+        (SERVER + "workers = -1\n" + LISTENER, "server.workers", "between 0", ""),
+        (SERVER + 'recipient_delimiter = "+-"\n' + LISTENER, "server.recipient_delimiter", "one character", ""),
+        ('[server]\ndrain = "5 fortnights"\n', "server.drain", "'5 fortnights' is not a duration, such as", ""),
+        ('[limits]\nmessage_size = "big"\n', "limits.message_size", "'big' is not a size, such as", ""),
+        ("[limits]\nmessage_sice = 1\n", "limits", "unknown key 'message_sice'", "did you mean 'message_size'?"),
+        (SERVER + LISTENER + "[limits]\nconnections = 0\n", "limits.connections", "it is above 0", ""),
+        (SERVER + LISTENER + '[limits]\nidle = "0s"\n', "limits.idle", "it is above 0", ""),
+        (SERVER + LISTENER + "[limits]\nerrors = -1\n", "limits.errors", "it is not below 0", ""),
+        ("[retry]\nintervals = []\n" + SERVER + LISTENER, "retry", "at least one interval", ""),
+        ('[retry]\nintervals = ["1m", "soon"]\n', "retry.intervals[1]", "'soon' is not a duration", ""),
+        ("[relay]\nnetworks = 5\n", "relay.networks", "expected 'array', got 'int'", ""),
+        ('[log]\nlevel = "loud"\n', "log.level", "invalid enum value 'loud'", ""),
+        ('[listener]\nname = "mx"\n', "listener", "a list of tables is expected here", "[[listener]] with two brackets"),
+        ('[[listener]]\nname = "mx"\n', "listener.mx", "missing required field 'address'", ""),
+        ('[[listener]]\nname = "mx"\naddress = "localhost:25"\n', "listener.mx.address", "is not an address to listen on", ""),
+        ('[[listener]]\nname = "mx"\naddress = "127.0.0.1"\n', "listener.mx.address", "is not an address to listen on", ""),
+        (SERVER + LISTENER + LISTENER, "listener", "two listeners with the name 'mx'", ""),
+        ('[[domain]]\nname = "example.com"\n', "domain", "tables are expected here", '[domain."example.com"]'),
+        ('[domain]\nexample = "x"\n', "domain", "tables are expected here", '[domain."example.com"]'),
+        ('[domain."example.com"]\ndelivr = "x"\n', 'domain."example.com"', "unknown key 'delivr'", "did you mean 'deliver'?"),
+        ('[domain."example.com"]\nkind = "remote"\n', 'domain."example.com".kind', "invalid enum value 'remote'", ""),
+        (SERVER + LISTENER + '[domain."exa mple"]\n', 'domain."exa mple"', "malformed", ""),
+        ('[[binding]]\nname = "x"\n', "binding.x", "missing required field 'sink'", ""),
+        ('[[binding]]\nsink = "x:Y"\n', "binding.1", "missing required field 'name'", ""),
+        ('[[binding]]\nname = "x"\nsink = "x:Y"\nprioritty = 1\n', "binding.x", "unknown key 'prioritty'", "did you mean 'priority'?"),
+        (
+            '[[binding]]\nname = "x"\nsink = "x:Y"\nmatch = { recipent = "a" }\n',
+            "binding.x.match",
+            "unknown key 'recipent'",
+            "did you mean 'recipient'?",
+        ),
+        ('[[binding]]\nname = "x"\nsink = "x:Y"\non_error = "panic"\n', "binding.x.on_error", "invalid enum value 'panic'", ""),
+        (
+            SERVER + LISTENER + '[[binding]]\nname = "x"\nsink = "x:Y"\nlisteners = ["mxx"]\n',
+            "binding.x.listeners",
+            "there is no listener 'mxx'",
+            "there are: mx",
+        ),
+    ],
+)
+def test_an_error_says_where_what_and_what_to_do(tmp_path: Path, text: str, where: str, what: str, hint: str) -> None:
+    """File and key, as one would look for them; the reason; and a way out where there is one to name."""
+    error = _fails(tmp_path, text)
+    assert error.where.startswith(str(tmp_path / "penstock.toml"))
+    assert error.where.endswith(where)
+    assert what in error.what
+    assert "\n" not in error.what
+    assert hint in error.hint
+
+
+def test_a_missing_file_names_the_ways_to_name_one(tmp_path: Path) -> None:
+    """The option, the variable, and the example to start from."""
+    with pytest.raises(ConfigError, match="there is no such file") as failure:
+        load(tmp_path / "nowhere.toml")
+    for way in ("--config", "PENSTOCK_CONFIG", "examples/penstock.toml"):
+        assert way in failure.value.hint
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    """A folder, or octets that are no UTF-8."""
+    with pytest.raises(ConfigError, match=r"cannot be read: .*directory"):
+        load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# gr\xfc\xdfe\n")
+    with pytest.raises(ConfigError, match=r"cannot be read: .*utf-8"):
+        load(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("5 minutes", 300), ("1.5h", 5400), ("2 Days", 172800), ("1w", 604800), ("250ms", 0.25), ("7", 7), (90, 90), (0, 0)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    """A number with a unit, in any of its usual spellings; without one it is seconds."""
+    assert Duration.parse(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "octets"), [("25 MiB", 26214400), ("64k", 65536), ("1kB", 1000), ("1.5 KiB", 1536), (5, 5)])
+def test_sizes(text: object, octets: int) -> None:
+    """KiB counts by 1024, kB by 1000, and a bare letter means the first."""
+    assert Size.parse(text) == octets
+
+
+@pytest.mark.parametrize("value", ["", "5 parsecs", "-1s", -1, True, None, "s", [5]])
+def test_what_is_no_amount_is_refused(value: object) -> None:
+    """True is no number, and time does not run backwards."""
+    for kind in (Duration, Size):
+        with pytest.raises(ValueError, match="such as"):
+            kind.parse(value)
+
+
+@pytest.mark.parametrize(("text", "host", "port"), [("0.0.0.0:25", "0.0.0.0", 25), ("[::1]:2525", "::1", 2525)])
+def test_endpoints(text: str, host: str, port: int) -> None:
+    """Both families."""
+    endpoint = Endpoint.parse(text)
+    assert (endpoint.host, endpoint.port) == (host, port)
+
+
+@pytest.mark.parametrize("value", ["", "25", ":25", "127.0.0.1:70000", "127.0.0.1:-1", "mx.example.com:25", "127.0.0.1:x", 25])
+def test_what_is_no_endpoint_is_refused(value: object) -> None:
+    """Names are not looked up: which address of several would it be?"""
+    with pytest.raises(ValueError, match="such as"):
+        Endpoint.parse(value)
+
+
+def test_every_field_of_a_table_is_described() -> None:
+    """The docstrings of the tables are what docs/configuration.md is held against."""
+    config = _tables()
+    for table in config:
+        for field in fields(table):
+            assert f"        {field.name}: " in (table.__doc__ or ""), f"{table.__name__}.{field.name}"
+
+
+def _tables() -> list[type]:
+    from penstock.config import schema
+
+    return [value for name, value in vars(schema).items() if name.endswith("Table")]
