@@ -48,6 +48,7 @@ class SpoolFolder:
         self.damaged = root / "damaged"
         self.index = root / "index.sqlite"
         self._lock = -1
+        self._reserved = False
 
     def take(self) -> None:
         """Makes the sub-folders and takes the lock.
@@ -77,9 +78,9 @@ class SpoolFolder:
 
         Raises: OSError when there is no room for it.
         """
-        path = self.root / "reserve"
-        if path.exists():
+        if self._reserved:
             return
+        path = self.root / "reserve"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, size)
@@ -88,9 +89,11 @@ class SpoolFolder:
             raise
         finally:
             os.close(descriptor)
+        self._reserved = True
 
     def use_reserve(self) -> None:
         """Gives the reserved room to whoever writes next."""
+        self._reserved = False
         (self.root / "reserve").unlink(missing_ok=True)
 
     def release(self) -> None:

@@ -50,15 +50,17 @@ class Index:
 
     Args:
         path: the database file; made when it is not there.
+        pages: so many pages are written ahead before they go to their places; few where room is scarce.
 
     Raises: sqlite3.DatabaseError when it is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pages: int = 1000) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._writer = self._connect()
         try:
+            self._writer.execute(f"PRAGMA wal_autocheckpoint={pages}")
             self._writer.executescript(_SCHEMA)
             if path.stat().st_size <= _CHECKED:
                 answer = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -234,6 +236,11 @@ class Index:
         octets = "SELECT coalesce(sum(size), 0) FROM contents WHERE file = ''"
         records = "SELECT coalesce(sum(length(data)), 0) FROM entries"
         self.live = sum(int(self._writer.execute(sql).fetchone()[0]) for sql in (octets, records))
+
+    def shrink(self) -> None:
+        """Gives back the room of what SQLite has written ahead, as far as the disk lets it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def forget_content(self, content_id: str) -> None:
         """Drops a content that was found damaged, so that its segment can be freed."""

@@ -264,6 +264,8 @@ class Journal:
         segment = self._current
         if segment is None or self._offset + length > segment.header.size:
             segment = self._roll(length)
+        if mail:
+            self._folder.make_reserve(self._segments.size)
         left = segment.header.size - self._offset - length
         if mail and left < segment.header.size // _RESERVE and not self._segments.spares():
             self._segments.make_spare()

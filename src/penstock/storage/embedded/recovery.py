@@ -60,18 +60,22 @@ class Recovery:
                 self._set_index_aside("the index was found damaged")
             mark.unlink()
         try:
-            index = Index(self._folder.index)
+            index = self._new_index()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
                 raise
             self._set_index_aside(f"the index is damaged ({error})")
-            return Index(self._folder.index)
+            return self._new_index()
         reason = self._why_not(index)
         if reason is None:
             return index
         index.close()
         self._set_index_aside(reason)
-        return Index(self._folder.index)
+        return self._new_index()
+
+    def _new_index(self) -> Index:
+        pages = max(16, min(1000, self._segments.size // 65536))
+        return Index(self._folder.index, pages)
 
     def _why_not(self, index: Index) -> str | None:
         """Why the index does not belong to this journal; None when it does."""

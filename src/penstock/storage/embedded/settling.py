@@ -130,7 +130,6 @@ class Keeper:
         self._settings.on_trouble(f"spool {self._folder.root}: in the background: {what}")
 
     def _make_spare(self) -> None:
-        self._folder.make_reserve(self._segments.size // 2)
         if not self._segments.spares():
             self._segments.make_spare()
 
@@ -143,17 +142,24 @@ class Keeper:
         salt = segment.header.salt if segment is not None else b""
         failed: Exception | None = None
         try:
-            dead = self._index.settle(settling, salt, self._table.contents.__contains__)
-            self._unlink(dead)
+            self._unlink(self._settle_with_reserve(settling, salt))
         except (sqlite3.Error, OSError) as error:
             failed = error
-            if isinstance(error, sqlite3.Error):
-                self._index.suspect(error)
-                self._folder.use_reserve()
             self._trouble(f"cannot settle: {error}")
         self._tell(lambda: self._taken(settling, failed))
         if failed is None and not self._stopping and not settling.more:
             self._reclaim()
+
+    def _settle_with_reserve(self, settling: Settling, salt: bytes) -> list[str]:
+        """Settles; when the disk is full, with the room kept for this, for only what is settled can be given back."""
+        in_use = self._table.contents.__contains__
+        try:
+            return self._index.settle(settling, salt, in_use)
+        except sqlite3.Error as error:
+            self._index.suspect(error)
+            self._folder.use_reserve()
+            self._index.shrink()
+            return self._index.settle(settling, salt, in_use)
 
     def _tell(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed; so is the spool
