@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -193,6 +194,16 @@ def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSett
     return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs), sessions, hops=table.hops)
 
 
+def _calm_collector() -> None:
+    """Keeps the garbage collector from looking at what lives as long as the process, and from looking too often.
+
+    What is made for a message goes away by its reference counts; with the defaults the collector took 3 % of the CPU to find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) -> None:
     """Runs a worker until it is told to stop, by SIGTERM or by the end of its supervisor.
 
@@ -218,6 +229,7 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
     worker = Worker(config, place)
     await worker.start()
     gather(loop)
+    _calm_collector()
     os.write(ready, b"ready\n")
     os.close(ready)
     why = await stopping
