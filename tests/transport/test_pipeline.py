@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts.running import Running, until
 
+from hosts.running import Running, until
 from penstock import Recipient, Sink, on
 from penstock.errors import PenstockError
 from penstock.events import Delivered as DeliveredEvent
