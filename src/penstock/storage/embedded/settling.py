@@ -104,7 +104,8 @@ class Keeper:
         settling = self._table.settle(born_before, 10_000_000 if all_of_it else _STEP)
         if settling.slots or settling.orphans or settling.upto.segment != self._index.position.segment:
             self._jobs.put(lambda: self._take(settling))
-        elif self._timer is not None:
+        else:
+            self._jobs.put(self._reclaim)
             self._plan()
 
     def _taken(self, settling: Settling, error: Exception | None) -> None:
@@ -147,7 +148,7 @@ class Keeper:
             failed = error
             self._trouble(f"cannot settle: {error}")
         self._tell(lambda: self._taken(settling, failed))
-        if failed is None and not self._stopping and not settling.more:
+        if failed is None and not settling.more:
             self._reclaim()
 
     def _settle_with_reserve(self, settling: Settling, salt: bytes) -> list[str]:
@@ -167,7 +168,7 @@ class Keeper:
 
     def _reclaim(self) -> None:
         """Frees the oldest segments that hold nothing that lives; moves what lives when too much is dead."""
-        if time.monotonic() < self._not_before:
+        if self._stopping or time.monotonic() < self._not_before:
             return
         passed = [each for each in self._segments.all() if each.header.number < self._index.position.segment]
         synced = False
