@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.blockdevice import SmallDisk
-from support.messages import LINE, Message, MessageMaker
+from support.messages import Message, MessageMaker
 from support.needs import needs, needs_root
 from support.server import Server, ServerFailedError
 from support.sinks import STALL
@@ -42,12 +42,12 @@ def _stalled(server: Server, count: int) -> list[Message]:
 
 
 def _place(spool: Path, message: Message) -> tuple[Path, int]:
-    """The spool file that holds a message, and where the middle of the message is in it."""
-    needle = message.content[-20 * LINE :]
+    """The spool file that holds a message, and a place within the message's body in it."""
+    first_line = f"\r\n\r\n{message.token} ".encode()
     for path in sorted(path for path in spool.rglob("*") if path.is_file()):
-        at = path.read_bytes().find(needle)
+        at = path.read_bytes().find(first_line)
         if at >= 0:
-            return path, at + len(needle) // 2
+            return path, at + 1000
     raise AssertionError(f"{message.token} is in no file below {spool}")
 
 
