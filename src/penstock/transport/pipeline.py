@@ -4,7 +4,7 @@ Every step that must not be lost is one atomic group in the spool: the message a
 sinks split off; or what is left of it after deliveries, with the report about what failed. A step that nobody is bound to and that
 changed nothing is not recorded, since a restart would only repeat nothing.
 
-Where all bindings answer at once the whole way is one plain call: no task, no coroutine. ``_ask`` is where the two worlds meet. """
+Where all bindings answer at once the whole way is one plain call: no task, no coroutine. ``_ask`` is where the two worlds meet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..errors import StorageUnavailable
 from ..events.binding import Bindings
 from ..events.catalog import Event, Submission
 from ..events.dispatch import PROCEED, Dispatcher, Outcome
-from ..events.verdict import Bounce, Defer, Drop, Quarantine
+from ..events.verdict import Bounce, Defer, Drop, Quarantine, Reject
 from ..events.work import Backplane, Facts, MessageWork
 from ..mail.message import decode_record, encode_record
 from ..observe.log import Log
@@ -170,6 +170,8 @@ class Transport:
         going_on = []
         for work, outcome in concluded:
             verdict = outcome.verdict
+            if isinstance(verdict, Reject):  # a sink that failed with on_error = "reject"
+                verdict = Bounce("5.3.0", "The mail system failed")
             if verdict is None:
                 going_on.append(work)
                 if work.dirty or len(concluded) > 1:
