@@ -9,7 +9,19 @@ from typing import Any
 
 from penstock import Address, Message, Recipient, Sink
 from penstock.events.binding import Bindings, Plug
-from penstock.events.catalog import CATALOG, DeliveredReport, Ehlo, Event, Helo, LocalDelivery, RcptTo, Rejected, SessionEnded, Verb
+from penstock.events.catalog import (
+    CATALOG,
+    DeliveredReport,
+    Ehlo,
+    Event,
+    Helo,
+    LocalDelivery,
+    MessageEvent,
+    RcptTo,
+    Rejected,
+    SessionEnded,
+    Verb,
+)
 from penstock.events.dispatch import Dispatcher, Outcome
 from penstock.events.verdict import Verdict
 from penstock.events.views import MessageSnapshot
@@ -107,7 +119,9 @@ class Harness:
     def make(self, event: type[Event], message: MessageWork | None = None, session: SessionWork | None = None, **more: Any) -> Event:
         """An event of any class, with what it needs."""
         work = message or message_work()
-        facts = self.facts(work, session or session_work())
+        # In transport the session is long gone.
+        gone = issubclass(event, MessageEvent | DeliveredReport)
+        facts = self.facts(work, session or (None if gone else session_work()))
         make: dict[type[Event], Callable[[], Event]] = {
             Helo: lambda: Helo(facts, "client.example", []),
             Ehlo: lambda: Ehlo(facts, "client.example", ["PIPELINING"]),

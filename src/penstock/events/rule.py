@@ -134,8 +134,10 @@ def _original(rule: str) -> list[tuple[str, str]]:
     for part in filter(str.strip, rule.split(";")):
         command, equals, pattern = part.partition("=")
         name = _ORIGINAL.get(command.strip().lower())
-        if not equals or not name:
+        if not name:
             raise ValueError(f"'rule' is not understood: {part!r}; it takes 'mail from=', 'rcpt to=' and 'ehlo='")
+        if not equals:
+            continue  # a keyword alone asked for all of its commands
         pattern = pattern.strip()
         # In the original a pattern without a domain meant any domain.
         conditions.append((name, pattern if "@" in pattern or name == "helo" else f"{pattern}@*"))
