@@ -180,7 +180,8 @@ class Keeper:
         used = sum(each.header.size for each in self._segments.all())
         allowed = 2 * self._index.live + self._settings.slack_segments * self._segments.size
         moved = False
-        while passed and used > allowed and not self._stopping:
+        # Without a spare segment the room that is left belongs to removals; a move would stand in their way.
+        while passed and used > allowed and self._segments.spares() and not self._stopping:
             moved = True
             used -= passed[0].header.size
             self._move(passed.pop(0))
@@ -203,7 +204,7 @@ class Keeper:
             moved.update(users)
             puts.extend((entry_id, content_id, data) for entry_id in users)
             octets += data.size if data is not None and data.in_memory else 0
-            if octets >= _MOVE_OCTETS or len(puts) >= _MOVE_ENTRIES:
+            if octets >= min(_MOVE_OCTETS, self._segments.size // 16) or len(puts) >= _MOVE_ENTRIES:
                 self._put_again(puts)
                 puts, octets = [], 0
         self._put_again(puts)
