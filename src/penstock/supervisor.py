@@ -1,7 +1,7 @@
 """Starts N equal workers on shared ports, and starts again those that die.
 
 The supervisor does nothing else: it holds the listening sockets, so that no connection is refused while a worker is away, and it keeps
-one end of a pipe, so that workers notice when it is gone. It never touches mail. """
+one end of a pipe, so that workers notice when it is gone. It never touches mail."""
 
 from __future__ import annotations
 

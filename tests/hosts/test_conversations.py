@@ -7,9 +7,9 @@ import contextlib
 from pathlib import Path
 
 import pytest
+
 from conversations import runner
 from hosts.running import Running
-
 from penstock.events.binding import BUILT_IN, Plug
 from penstock.sinks.discard import Discard
 from penstock.sinks.recipients import DomainRecipients, LocalRecipients, LocalRecipientsSettings

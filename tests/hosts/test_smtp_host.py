@@ -363,3 +363,19 @@ async def test_defer_at_end_of_data_keeps_nothing() -> None:
         assert await client.send() == "451 4.7.1 Later"
         assert not server.kept()
         client.close()
+
+
+async def test_an_error_of_our_own_ends_the_session_with_421_and_not_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client learns nothing of it, and the next client is served."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    async with Running(Mailbox()) as server:
+        monkeypatch.setattr("penstock.hosts.smtp.transaction.received_field", fail)
+        client = await server.client()
+        await client.say("EHLO x", "MAIL FROM:<a@b.example>", "RCPT TO:<bob@example.com>")
+        assert await client.say("DATA") == "421 4.3.0 Internal error, closing the connection"
+        assert await client.is_closed()
+        monkeypatch.undo()
+        assert "queued as" in await (await server.client()).send()

@@ -1,7 +1,7 @@
 """Listening sockets: made once by the supervisor, one a worker, all on the same port.
 
 With SO_REUSEPORT the kernel spreads connections over the workers' sockets. The supervisor keeps them all open, so what was queued for a
-worker that died waits for its successor and is not refused, and no worker needs the right to bind a low port. """
+worker that died waits for its successor and is not refused, and no worker needs the right to bind a low port."""
 
 from __future__ import annotations
 

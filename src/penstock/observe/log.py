@@ -5,7 +5,7 @@ event's name, so a client cannot forge a line.
 
 Two lines are written for every message, so this is a hot path: JSON is made by msgspec, the second of a time stamp is formatted once a
 second, and a worker gathers the lines of one turn of its loop for one write. Each write gives other threads the interpreter, and taking
-it back costs more than the line. """
+it back costs more than the line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The stages of a message's way, as an enum with its legal moves.
 
 The value is what the spool records. A stage is recorded when it is over, so after a crash a message begins again at the stage that it
-had not finished; sinks therefore run at least once a stage. """
+had not finished; sinks therefore run at least once a stage."""
 
 from __future__ import annotations
 

@@ -187,7 +187,19 @@ class Connection(asyncio.Protocol):
     # How it works.
 
     def _pump(self) -> None:
-        """Lets the machine go on until it needs octets, or a decision has to wait."""
+        """Lets the machine go on until it needs octets, or a decision has to wait; sends what there is to say."""
+        try:
+            self._go_through()
+        except Exception as error:
+            self._fail(error)
+        self.flush()
+        self._set_deadline()
+        if self._stopped_reading and not self._busy and self.machine.pending < MAX_PENDING:
+            self._stopped_reading = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _go_through(self) -> None:
         machine, session = self.machine, self._session
         assert session is not None
         while not self._busy and not self._choked:
@@ -202,12 +214,12 @@ class Connection(asyncio.Protocol):
             self._go_on(session.handle(happening), pumping=True)
         if not self._busy:
             self._is_to_end()
-        self.flush()
-        self._set_deadline()
-        if self._stopped_reading and not self._busy and machine.pending < MAX_PENDING:
-            self._stopped_reading = False
-            if self._transport is not None:
-                self._transport.resume_reading()
+
+    def _fail(self, error: Exception) -> None:
+        """An error of ours ends the session, and the client learns nothing of it; the log does."""
+        assert self._session is not None
+        self._session.log.error("session failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+        self.finish(Reply(421, "4.3.0", "Internal error, closing the connection"), "dropped")
 
     def _is_to_end(self) -> bool:
         """The server stops: between messages a session ends (RFC 5321 §3.8)."""
@@ -219,8 +231,8 @@ class Connection(asyncio.Protocol):
     def _close(self, transport: asyncio.Transport) -> None:
         """Closes, but so that a client in the middle of its octets can still read why.
 
-        A close with octets unread makes the kernel send a reset, which throws away the reply that the client has not read yet. So our side is
-        closed first, and what still comes is ignored for a moment.
+        A close with octets unread makes the kernel send a reset, which throws away the reply that the client has not read yet. So our
+        side is closed first, and what still comes is ignored for a moment.
         """
         if self._ending in ("quit", "lost") or transport.is_closing():
             transport.close()
@@ -244,8 +256,7 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self._session.log.error("session failed", error=f"{type(error).__name__}: {error}", exc_info=error)
-            self.finish(Reply(421, "4.3.0", "Internal error, closing the connection"), "dropped")
+            self._fail(error)
         self._task = None
         if not self._held:
             self.proceed()

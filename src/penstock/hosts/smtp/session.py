@@ -1,7 +1,7 @@
 """One SMTP session: turns what the client did into events, and what the sinks answered into replies.
 
 "Check, ask, proceed": the machine has checked syntax and sequence, the sinks are asked, and only then does anything change. Each
-handler returns None when all is settled, or a coroutine to be awaited when a sink or the disk must be waited for. """
+handler returns None when all is settled, or a coroutine to be awaited when a sink or the disk must be waited for."""
 
 from __future__ import annotations
 
