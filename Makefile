@@ -23,12 +23,13 @@ run: $(VENV)/.stamp-run
 	@echo
 	@echo "Penstock listens on $(ADDRESS). In another terminal, send it a first message:"
 	@echo
+	@echo "    $(BIN)/penstock send --to alice@example.com --subject Hello"
 	@echo "    swaks --server $(ADDRESS) --from you@client.example --to alice@example.com"
-	@echo "    $(BIN)/penstock send --server $(ADDRESS) --from you@client.example --to alice@example.com"
 	@echo
 	@echo "and see where it went:"
 	@echo
-	@echo "    find $(MAIL) -path '*/new/*' -type f"
+	@echo "    cat $(MAIL)/mail/example.com/alice/new/*       (the mailbox)"
+	@echo "    ls $(MAIL)/archive                             (a copy, kept by a sink)"
 	@echo
 	@echo "Stop the server with Ctrl-C."
 	@echo
