@@ -24,6 +24,8 @@ Job = MessageWork | Entry
 LONGEST_WAIT = 60.0
 # How long a message rests on which our own code failed.
 BROKEN_WAIT = 300.0
+# How long cancelled work may take to end.
+LAST_WAIT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,11 @@ class Scheduler:
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
-            for task in self._tasks:
+            tasks = set(self._tasks)
+            for task in tasks:
                 task.cancel()
+            if tasks:  # nobody should work on when the spool is closed next; who ignores it is left behind
+                await asyncio.wait(tasks, timeout=LAST_WAIT)
 
     def _sleep(self) -> None:
         """Sets the timer for what is due next; what is known is on its way and counts no more."""
