@@ -137,6 +137,7 @@ async def test_a_torn_last_batch_costs_nothing_that_was_acknowledged(settings: E
             overwrite(path, at, old.replace(_salt(octets), b"oldsalt!"))
     names, recovered = await kept(copy)
     assert set(OLD) <= set(names) <= {*OLD, *LAST}
+    assert recovered.count == len(names)
     assert all("the last group" in line for line in recovered.damaged)
 
 

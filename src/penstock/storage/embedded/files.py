@@ -60,6 +60,8 @@ class SpoolFolder:
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             sync_directory(self.root)
+            with contextlib.suppress(PermissionError):  # the parent may be somebody else's; then the folder was there before us
+                sync_directory(self.root.parent)
         except OSError as error:
             self.release()
             raise storage_error(error, f"cannot use the spool folder {self.root}") from error

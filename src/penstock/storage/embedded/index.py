@@ -112,8 +112,11 @@ class Index:
             return reader.execute(sql, tuple(values)).fetchall()
 
     def has(self, entry_id: str) -> bool:
-        """True when the entry has a row."""
-        return bool(self._rows("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
+        """True when the entry has a row, or may have one because the index cannot be read."""
+        try:
+            return bool(self._rows("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
+        except StorageDamaged:
+            return True
 
     def get(self, entry_id: str) -> Entry | None:
         """The entry, or None."""

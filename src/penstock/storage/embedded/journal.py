@@ -248,6 +248,7 @@ class Journal:
             self._sequence += 1
         self._offset = -(-offset // BLOCK) * BLOCK
         self._position = Position(segment.header.number, self._sequence)
+        self._opened = False
 
     def _abandon(self) -> None:
         """Never trusts the present segment again; tries at once to say so on the disk, before any caller is told."""
@@ -274,7 +275,7 @@ class Journal:
     def _roll(self, length: int) -> Segment:
         segment = self._segments.take(self._sequence, length, self._opened)
         self._current, self._offset = segment, BLOCK
-        self._opened = self._torn = False
+        self._torn = False
         return segment
 
     def _mark_end(self) -> None:

@@ -239,19 +239,14 @@ class Keeper:
 
         def in_loop() -> None:
             assert self._mover is not None
-            changes: list[Put] = []
-            changing = self._table.changing()
-            for entry_id, content_id, data in puts:
-                entry = self._mover.get(entry_id) if entry_id not in changing else None
-                if entry is not None and (data is None or entry.content == content_id):
-                    changes.append(Put(entry, data))
             try:
-                if not changes:
-                    finish()
-                else:
+                changes = self._unchanged(puts)
+                if changes:
                     self._mover.move(changes, finish)
+                else:
+                    finish()
             except StorageError:
-                finish()  # closed meanwhile
+                finish()  # closed meanwhile, or the index is damaged
 
         self._tell(in_loop)
         while not self._stopping:
@@ -260,3 +255,14 @@ class Keeper:
                 return
             except TimeoutError:
                 continue
+
+    def _unchanged(self, puts: list[tuple[str, str, Content | None]]) -> list[Put]:
+        """What may be put again as it is, in the loop's thread: not what is gone, nor what a commit under way will change."""
+        assert self._mover is not None
+        changing = self._table.changing()
+        changes: list[Put] = []
+        for entry_id, content_id, data in puts:
+            entry = self._mover.get(entry_id) if entry_id not in changing else None
+            if entry is not None and (data is None or entry.content == content_id):
+                changes.append(Put(entry, data))
+        return changes

@@ -100,10 +100,12 @@ class EmbeddedSpool:
     # --- changes ---
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._closed:
-            future.set_exception(StorageUnavailable("the spool is closed"))
-            return future
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StorageUnavailable("the spool is closed"))
+            return refused
+        # The loop it was opened in; asking for the running one costs a system call.
+        future: asyncio.Future[None] = self._loop.create_future()
         self._journal.submit(self._table.begin(changes, future))
         self._journal.nudge()
         return future

@@ -339,7 +339,8 @@ class Table:
         upto, more = self.completed, False
         for key, slot in self.slots.items():
             more = len(chosen) >= limit
-            if more or slot.where.born > born_before or not slot.where.sequence:
+            durable = 0 < slot.where.sequence < self.completed.sequence
+            if more or slot.where.born > born_before or not durable:
                 upto = slot.horizon
                 break
             chosen[key] = slot
