@@ -164,7 +164,8 @@ def test_sinks_lie_beside_the_file_or_in_a_folder_sinks_there(tmp_path: Path) ->
     """Both without any path to set."""
     (tmp_path / "sinks").mkdir()
     (tmp_path / "sinks" / "in_the_folder_sinks.py").write_text(
-        "from penstock import Sink, on\nfrom penstock.events import Data\nclass A(Sink):\n    @on(Data)\n    async def h(self, event): ...\n"
+        "from penstock import Sink, on\nfrom penstock.events import Data\n"
+        "class A(Sink):\n    @on(Data)\n    async def h(self, event): ...\n"
     )
     (tmp_path / "penstock.toml").write_text(HEAD + '[[binding]]\nname = "a"\nsink = "in_the_folder_sinks:A"\n')
     assert plugs(load(tmp_path / "penstock.toml"))[-1].name == "a"
