@@ -208,6 +208,20 @@ async def _retry(spool: EmbeddedSpool, change: Put) -> None:
 
 
 @pytest.mark.root
+async def test_a_spool_adapts_its_segments_to_a_small_disk(tmp_path: Path) -> None:
+    """With the settings of a large server it works on 8 MiB."""
+    needs_root("a small file system")
+    needs("mount")
+    with SmallDisk(tmp_path / "disk", 8) as disk:
+        made = EmbeddedSettings(disk.path / "spool")
+        spool = EmbeddedSpool(made)
+        await spool.open()
+        await asyncio.gather(*(spool.commit([put(f"{number:03}")]) for number in range(300)))
+        await spool.close()
+        assert len(await names(made)) == 300
+
+
+@pytest.mark.root
 async def test_a_disk_that_others_filled_is_used_again_when_they_are_gone(tmp_path: Path) -> None:
     """The spool recovers by itself."""
     needs_root("a small file system")
@@ -273,14 +287,17 @@ asyncio.run(main())
 
 
 async def test_a_deferred_mail_does_not_pin_the_journal(tmp_path: Path) -> None:
-    """A few old entries among much that is dead are moved; the journal stays small, and the entries stay readable."""
+    """A few old entries among much that is dead are moved, one of them with a large content, whose file stays where it is.
+
+    The journal stays small, and is enough to find them all.
+    """
     made = replace(settings(tmp_path / "spool"), slack_segments=2)
     spool = EmbeddedSpool(made)
     await spool.open()
     old = [f"old-{number}" for number in range(5)]
     for number in range(1500):
         if number % 300 == 0:
-            await spool.commit([put(old[number // 300])])
+            await spool.commit([put(old[number // 300], 300_000 if number == 600 else 3000)])
         await spool.commit([put(f"new-{number}", 8000)])
         spool.append([Remove(f"new-{number}")])
     await asyncio.sleep(0.4)
