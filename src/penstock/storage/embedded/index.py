@@ -19,7 +19,7 @@ from pathlib import Path
 from ...errors import StorageDamaged
 from ..base import Entry, Query
 from .format import Place, decode_entry, encode_entry
-from .table import Position, Settling, Slot, Stored
+from .items import Position, Settling, Slot, Stored
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (

@@ -33,11 +33,11 @@ from ...mail.content import Content
 from ..base import Put
 from .files import SpoolFolder, storage_error, sync_directory
 from .format import BLOCK, RECORD_HEADER, Place, checksums, encode_meta, entry_fields, pack_record
+from .items import Item, Position
 from .large import LargeContent, LargeFile, copy_to_file
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
 from .stored import Restated
-from .table import Item, Position
 
 _GROUP_CALLS = 500
 _GROUP_OCTETS = 8 * 1024 * 1024

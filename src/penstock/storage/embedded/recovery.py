@@ -16,9 +16,10 @@ from ..base import Change, Put, Recovered, Remove
 from .files import SpoolFolder
 from .format import Record, scan
 from .index import Index, suspect_mark
+from .items import Position, Stored
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
-from .table import Position, Stored, Table
+from .table import Table
 
 _SETTLE_EACH = 20_000
 

@@ -23,10 +23,11 @@ from ...mail.content import Content, MemoryContent
 from ..base import Entry, Put
 from .files import SpoolFolder
 from .index import Index
+from .items import Settling
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
 from .stored import ContentStore, Restated, StoredContent
-from .table import Settling, Table
+from .table import Table
 
 _STEP = 2000
 _MOVE_OCTETS = 1024 * 1024
@@ -240,7 +241,7 @@ class Keeper:
         def in_loop() -> None:
             assert self._mover is not None
             try:
-                changes = self._unchanged(puts)
+                changes = _unchanged(self._mover, self._table.changing(), puts)
                 if changes:
                     self._mover.move(changes, finish)
                 else:
@@ -256,13 +257,12 @@ class Keeper:
             except TimeoutError:
                 continue
 
-    def _unchanged(self, puts: list[tuple[str, str, Content | None]]) -> list[Put]:
-        """What may be put again as it is, in the loop's thread: not what is gone, nor what a commit under way will change."""
-        assert self._mover is not None
-        changing = self._table.changing()
-        changes: list[Put] = []
-        for entry_id, content_id, data in puts:
-            entry = self._mover.get(entry_id) if entry_id not in changing else None
-            if entry is not None and (data is None or entry.content == content_id):
-                changes.append(Put(entry, data))
-        return changes
+
+def _unchanged(mover: Mover, changing: set[str], puts: list[tuple[str, str, Content | None]]) -> list[Put]:
+    """What may be put again as it is, in the loop's thread: not what is gone, nor what a commit under way will change."""
+    changes: list[Put] = []
+    for entry_id, content_id, data in puts:
+        entry = mover.get(entry_id) if entry_id not in changing else None
+        if entry is not None and (data is None or entry.content == content_id):
+            changes.append(Put(entry, data))
+    return changes

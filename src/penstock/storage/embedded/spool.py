@@ -3,7 +3,7 @@
 Most mail is accepted, delivered and forgotten within a second: it is written once to the journal, lives in memory, and never touches the
 index. This file only puts the parts together; each part's first lines say why it is as it is:
 
-    table.py     the young entries and contents, in memory
+    table.py     the young entries and contents, in memory (due.py: in order of time; items.py: the values that travel)
     journal.py   the writer thread: group commit, and the argument why nothing acknowledged is lost
     format.py    the octets of the journal
     segments.py  its files
@@ -27,6 +27,7 @@ from ...mail.content import Content
 from ..base import Change, Entry, Page, Put, Query, Recovered
 from .files import SpoolFolder, storage_error
 from .format import Place
+from .items import Item, Position
 from .journal import Journal, lost
 from .large import LargeWriter
 from .recovery import Recovery
@@ -34,7 +35,6 @@ from .segments import Segments
 from .settings import EmbeddedSettings
 from .settling import Keeper
 from .stored import ContentStore, StoredContent
-from .table import Item, Position
 
 
 class EmbeddedSpool:
@@ -194,12 +194,12 @@ class EmbeddedSpool:
         return Page(page[:limit], page[limit - 1].id if len(page) > limit else "")
 
     def due(self, now: float, limit: int = 1000) -> list[Entry]:
-        young = itertools.islice(self._table.due(now), limit)
+        young = itertools.islice(self._table.order.until(now), limit)
         settled = self._index.due(now, limit, self._table.slots.__contains__)
         return list(itertools.islice(heapq.merge(young, settled, key=_by_due), limit))
 
     def next_due(self) -> float | None:
-        times = (self._table.next_due(), self._index.next_due(self._table.slots.__contains__))
+        times = (self._table.order.first(), self._index.next_due(self._table.slots.__contains__))
         return min((due for due in times if due is not None), default=None)
 
     def count(self) -> int:

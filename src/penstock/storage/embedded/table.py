@@ -11,101 +11,16 @@ content cannot die between a commit that refers to it and its completion.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
-from ...mail.content import Content, MemoryContent
+from ...mail.content import MemoryContent
 from ..base import Change, Entry, Put, Remove
+from .due import DueOrder
 from .format import Place
-from .large import LargeFile
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in the journal: the segment that was being written, and the sequence number of the next record."""
-
-    segment: int
-    sequence: int
-
-
-class Where:
-    """When and where a group of changes was written.
-
-    Args:
-        number: the number of the call; decides which of two changes is the later one.
-        born: when the call was made, in seconds of the monotonic clock; 0 for what recovery found.
-    """
-
-    __slots__ = ("born", "number", "segment", "sequence")
-
-    def __init__(self, number: int, born: float) -> None:
-        self.number = number
-        self.born = born
-        self.segment = 0
-        self.sequence = 0  # 0 while it is not durable
-
-
-class Stored:
-    """A content that young entries refer to.
-
-    Args:
-        id: the content's id.
-        indexed: True when the index may have it too; then the index decides whether it is dead.
-    """
-
-    __slots__ = ("data", "id", "indexed", "pins", "place", "sequence")
-
-    def __init__(self, content_id: str, indexed: bool) -> None:
-        self.id = content_id
-        self.indexed = indexed
-        self.sequence = 0  # of the record that has it
-        self.pins = 0
-        self.place: Place | None = None
-        self.data: Content | None = None
-
-
-class Slot:
-    """The young state of one entry; ``entry`` is None when it was removed but the index, or a commit under way, still has it.
-
-    ``horizon`` is how far the journal had been applied when this was put here: whatever came later into the table lies behind it.
-    """
-
-    __slots__ = ("entry", "horizon", "indexed", "stored", "where")
-
-    def __init__(self, entry: Entry | None, where: Where, horizon: Position, indexed: bool, stored: Stored | None) -> None:
-        self.entry = entry
-        self.where = where
-        self.horizon = horizon
-        self.indexed = indexed
-        self.stored = stored
-
-
-class Item:
-    """One call of commit or append, on its way to the disk.
-
-    ``pins`` has the pinned content of each change; ``fresh`` the contents that must be written; the writer adds ``places``, what it
-    read (``data``), the files it made or found (``files``, True for its own copies), and the encoded group (``parts``).
-    """
-
-    __slots__ = ("changes", "data", "dead", "error", "files", "fresh", "future", "orphans", "parts", "pins", "places", "where")
-
-    def __init__(self, changes: Sequence[Change], where: Where, future: asyncio.Future[None] | None) -> None:
-        self.changes = changes
-        self.where = where
-        self.future = future
-        self.pins: list[Stored | None] = []
-        self.fresh: dict[str, tuple[Stored, Content]] = {}
-        self.places: dict[str, Place] = {}
-        self.data: dict[str, bytes] = {}
-        self.parts: list[bytes] = []
-        self.dead: list[str] = []
-        self.orphans: list[str] = []
-        self.files: list[tuple[LargeFile, bool]] = []
-        self.error: Exception | None = None
+from .items import Item, Position, Settling, Slot, Stored, Where
 
 
 class Known(Protocol):
@@ -113,25 +28,6 @@ class Known(Protocol):
 
     def has(self, entry_id: str) -> bool:
         """True when the index has a row of this entry."""
-
-
-@dataclass(slots=True)
-class Settling:
-    """What goes to the index in one step.
-
-    Args:
-        slots: the young states, by entry id.
-        contents: contents that the index does not have yet.
-        orphans: ids of contents that lost their last young reference; the index must see whether it has another.
-        upto: where the journal begins that the index does not know.
-        more: True when there is more of the same age.
-    """
-
-    slots: dict[str, Slot]
-    contents: list[Stored]
-    orphans: set[str]
-    upto: Position
-    more: bool = False
 
 
 class Table:
@@ -154,7 +50,7 @@ class Table:
         self._top = top
         self._orphans: set[str] = set()
         self._dirty: dict[str, Stored] = {}  # what the index does not know, in order of the sequence numbers
-        self._heap: list[tuple[float, int, str]] = []
+        self.order = DueOrder(self.slots)
         self._cache: OrderedDict[str, int] = OrderedDict()
         self._cached = 0
         self._cache_size = cache_size
@@ -268,8 +164,7 @@ class Table:
             if old.stored is not None:
                 released.append(old.stored)
         slots[key] = Slot(entry, where, self.completed, indexed, stored)
-        if not entry.held:
-            heapq.heappush(self._heap, (entry.due, where.number, key))
+        self.order.add(entry, where)
 
     def _remove(self, key: str, item: Item, released: list[Stored]) -> None:
         old = self.slots.pop(key, None)
@@ -350,9 +245,7 @@ class Table:
         contents = self._contents_for(chosen, upto)
         orphans = {content_id for content_id in self._orphans if content_id not in self.contents}
         self._orphans.clear()
-        if len(self._heap) > 2 * len(self.slots) + 1000:
-            self._heap = [item for item in self._heap if self._is_due(*item)]
-            heapq.heapify(self._heap)
+        self.order.compact()
         return Settling(chosen, contents, orphans, upto, more)
 
     def _contents_for(self, chosen: dict[str, Slot], upto: Position) -> list[Stored]:
@@ -387,37 +280,3 @@ class Table:
         self._dirty = {key: stored for key, stored in again.items() if key not in newer}
         self._dirty = dict(sorted(self._dirty.items(), key=lambda item: item[1].sequence)) | newer
         self._orphans |= settling.orphans
-
-    # --- questions ---
-
-    def next_due(self) -> float | None:
-        """The least due time of the young."""
-        heap = self._heap
-        while heap and not self._is_due(*heap[0]):
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
-
-    def due(self, now: float) -> Iterator[Entry]:
-        """The young entries that are due, the earliest first; walks down the heap without changing it."""
-        heap = self._heap
-        frontier = [(heap[0], 0)] if heap else []
-        previous = None
-        while frontier:
-            item, at = heapq.heappop(frontier)
-            if item[0] > now:
-                return
-            if item != previous and self._is_due(*item):
-                entry = self.slots[item[2]].entry
-                assert entry is not None
-                yield entry
-            previous = item
-            for child in (2 * at + 1, 2 * at + 2):
-                if child < len(heap):
-                    heapq.heappush(frontier, (heap[child], child))
-
-    def _is_due(self, due: float, number: int, key: str) -> bool:
-        """True when this item of the heap is the present state of its entry."""
-        slot = self.slots.get(key)
-        if slot is None or slot.where.number != number or slot.entry is None:
-            return False
-        return slot.entry.due == due and not slot.entry.held
