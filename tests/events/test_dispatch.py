@@ -385,6 +385,27 @@ async def test_the_conditions_of_a_report_are_judged_when_it_happened() -> None:
     assert told == ["bob@example.com"]
 
 
+async def test_each_binding_of_a_report_sees_the_recipients_that_met_its_own_condition() -> None:
+    told: list[list[str]] = []
+    sink = Told(lambda e: told.append([str(r.address) for r in e.matched_recipients]))
+    plugs = [Plug(name, sink, match=Match(recipient=f"{name}@x") if name != "c" else None) for name in "abc"]
+    harness = Harness(plugs)
+    await harness.tell(harness.make(Accepted, message_work(recipients=("a@x", "b@x"))))
+    assert told == [["a@x"], ["b@x"], []]
+
+
+async def test_a_binding_without_a_condition_sees_no_recipients_of_the_one_before() -> None:
+    class Looks(Sink):
+        @on(RcptTo, blocking=False)
+        def look(self, event: RcptTo) -> None:
+            matched.append(len(event.matched_recipients))
+
+    matched: list[int] = []
+    harness = Harness([Plug("a", Looks(), match=Match(recipient="example.com")), Plug("b", Looks())])
+    await harness.ask(rcpt(harness))
+    assert matched == [1, 0]
+
+
 async def test_a_report_that_nobody_wants_makes_no_task() -> None:
     harness = Harness.of(Told(lambda e: None), match=Match(sender="nobody@example.com"))
     before = asyncio.all_tasks()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from events.harness import MAIL, Harness, addresses, content_of, message_work, session_work
-from penstock import Match, Recipient, Sink, on
+from penstock import Address, Match, Recipient, Sink, on
 from penstock.errors import AddressError, FrozenError
 from penstock.events import Accepted, Delivered, EndOfData, LocalDelivery, MailFrom, RcptTo, Submission
 from penstock.events.binding import Plug
@@ -154,6 +154,26 @@ async def test_an_edit_that_cannot_be_kept_is_the_sinks_failure_and_none_of_its_
     assert not work.dirty
 
 
+async def test_what_lies_deep_in_the_state_of_a_message_is_undone_too() -> None:
+    work = message_work(state={"sink0": {"seen": [1]}})
+    harness = Harness.of(Edits(lambda e: e.message.state["seen"].append(2), fail=True))
+    await harness.ask(Submission(harness.facts(work)))
+    assert work.record.state == {"sink0": {"seen": [1]}}
+
+
+async def test_session_state_is_undone_with_a_message_edit_that_cannot_be_kept() -> None:
+    class Both(Sink):
+        @on(EndOfData)
+        async def run(self, event: EndOfData) -> None:
+            event.session.state["n"] = 1
+            event.message.state["n"] = object()
+
+    session = session_work()
+    harness = Harness.of(Both())
+    assert (await harness.outcome(harness.make(EndOfData, None, session))).failed
+    assert session.states == {}
+
+
 async def test_session_state_is_kept_between_events_and_undone_on_error() -> None:
     class Counts(Sink):
         @on(MailFrom)
@@ -188,16 +208,17 @@ async def test_a_report_told_meanwhile_does_not_overwrite_what_a_question_rememb
         @on(Accepted)
         async def told(self, event: Accepted) -> None:
             event.session.state["accepted"] = True
+            assert event.session.state["n"] == 1
             await harness.ask(harness.make(MailFrom, None, session))
 
         @on(MailFrom)
         async def asked(self, event: MailFrom) -> None:
-            event.session.state["asked"] = True
+            event.session.state["n"] = 2
 
-    session = session_work()
+    session = session_work(states={"sink0": {"n": 1}})
     harness = Harness.of(Both())
     await harness.tell(harness.make(Accepted, None, session))
-    assert session.states == {"sink0": {"accepted": True, "asked": True}}
+    assert session.states == {"sink0": {"accepted": True, "n": 2}}
 
 
 async def test_state_is_private_to_a_sink_unless_it_asks_for_a_shared_one() -> None:
@@ -235,7 +256,7 @@ async def test_the_recipient_of_an_event_is_edited_in_place_and_undone_on_error(
     event = harness.make(RcptTo)
     await harness.ask(event)
     assert isinstance(event, RcptTo)
-    assert (str(event.work.address), event.work.properties) == ("carol@example.com", {"a": 1})
+    assert (event.work.address, event.work.properties) == (Address("carol", "example.com"), {"a": 1})
 
 
 async def test_recipients_that_met_the_condition_can_be_edited_and_forked() -> None:

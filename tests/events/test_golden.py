@@ -156,11 +156,18 @@ async def test_copies_go_on_after_the_sink_that_made_them_and_meet_the_next_one_
         async def look(self, event: Submission) -> None:
             seen.append(",".join(str(r.address) for r in event.message.recipients))
 
+    class Splits(OnePerRecipient):
+        async def split(self, event: Submission) -> None:
+            asked.append(event.message.id)
+            await super().split(event)
+
+    asked: list[str] = []
     mailbox = Mailbox(3)
-    async with running(OnePerRecipient(), Looks(), mailbox) as server:
+    async with running(Splits(), Looks(), mailbox) as server:
         await server.submit(message_work(recipients=("a@x", "b@x", "c@x")))
         await mailbox.done.wait()
     assert sorted(seen) == ["a@x", "b@x", "c@x"]
+    assert asked == ["m1"]
 
 
 async def test_a_notice_from_inside_a_sink_is_delivered_and_does_not_come_back_to_it() -> None:

@@ -133,7 +133,8 @@ def test_whatever_the_value_is_it_makes_one_field_or_none(name: str, value: str)
 
 
 @pytest.mark.parametrize(
-    "value", ["a\r\nBcc: x", "a\nBcc: x", "a\rb", "a\r\n\r\nbody", "a\r\n \r\nbody", "a\n", "a\r\n", "nul\0", "\nBcc: x"]
+    "value",
+    ["a\r\nBcc: x", "a\nBcc: x", "a\rb", "a\r\n\r\nbody", "a\r\n \r\nbody", "a\n", "a\r\n", "a\r\n ", "a\n\t\n b", "nul\0", "\nBcc: x"],
 )
 def test_a_line_end_that_is_not_a_fold_is_refused(value: str) -> None:
     header = Header(b"A: 1\r\n")

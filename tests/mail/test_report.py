@@ -112,6 +112,7 @@ def test_hostile_text_makes_no_field_no_part_and_no_line(text: str) -> None:
     assert groups[1].keys() == ["Original-Recipient", "Final-Recipient", "Action", "Status", "Diagnostic-Code"]
     assert groups[1]["Action"] == "failed"
     assert len(groups) == 2
+    assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", words + status)
     assert len(words.strip().split(b"\r\n")) == 6
     assert all(len(line) <= 998 for line in (words + status).split(b"\r\n"))
 

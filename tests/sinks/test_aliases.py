@@ -165,6 +165,7 @@ async def test_who_is_a_recipient_already_keeps_what_came_with_him(file: Path) -
     assert addresses(work) == ["bob@example.com", "alice@example.com"]
     assert work.record.envelope.recipients[0].orcpt == "rfc822;robert@x.example"
     assert work.record.envelope.recipients[0].properties == {"n": 1}
+    assert work.record.envelope.recipients[0].original == "bob@example.com"
 
 
 def test_names_are_told_for_recipient_checks(file: Path) -> None:

@@ -55,8 +55,9 @@ async def test_only_the_domains_that_it_serves_are_named_and_the_rest_goes_on(tm
 async def test_a_recipient_who_joins_late_gets_a_file_of_his_own(tmp_path: Path) -> None:
     work = message_work(recipients=("bob@example.com",))
     await deliver(Drop(DropSettings(tmp_path)), work)
-    work.record.envelope.recipients = message_work(recipients=("late@example.com",)).record.envelope.recipients
-    assert await deliver(Drop(DropSettings(tmp_path)), work) == [Delivered(str(tmp_path / "m1-1.eml"))]
+    work.record.envelope.recipients = message_work(recipients=("late@example.com", "bob@example.com")).record.envelope.recipients
+    wanted = [Delivered(str(tmp_path / "m1-1.eml")), Delivered(str(tmp_path / "m1.eml"))]
+    assert await deliver(Drop(DropSettings(tmp_path)), work) == wanted
     assert (tmp_path / "m1-1.eml").read_bytes().startswith(b"x-sender: alice@example.com\r\nx-receiver: late@example.com\r\nFrom: ")
     assert (tmp_path / "m1.eml").exists()
 
