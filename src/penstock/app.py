@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config, plugs
-from .errors import PenstockError, StorageLocked
+from .errors import PenstockError, StorageError, StorageLocked
 from .events.binding import Bindings
 from .events.dispatch import Dispatcher
 from .events.work import MessageWork
@@ -27,6 +27,7 @@ from .hosts.smtp.connection import Connection
 from .hosts.smtp.host import Services, SessionLimits, SmtpHost, SmtpSettings
 from .observe.log import Log, gather, get_log
 from .queue.policy import RetryPolicy
+from .queue.scheduler import SchedulerSettings
 from .storage.base import Spool
 from .storage.embedded import EmbeddedSettings, EmbeddedSpool
 from .storage.identity import Identities
@@ -93,13 +94,14 @@ class Worker:
     def __init__(self, config: Config, place: WorkerPlace) -> None:
         self._config = config
         self._place = place
+        self.damaged = asyncio.Event()
         self._log = get_log()
         self._threads = ThreadPoolExecutor(THREADS, "penstock-sink")
         self._dispatcher = Dispatcher(self._log, self._threads)
         self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
         self._node = Node(config, self._spools)
         self._bindings = Bindings(plugs(config))
-        settings = TransportSettings(retry_policy(config))
+        settings = TransportSettings(retry_policy(config), SchedulerSettings(on_damage=self.damaged.set))
         self._transports = [
             Transport(Parts(self._node, spool, self._dispatcher, self._log), self._bindings, settings) for spool in self._spools
         ]
@@ -139,7 +141,11 @@ class Worker:
             except Exception as error:
                 self._log.error("sink does not stop", binding=plug.name, error=f"{type(error).__name__}: {error}")
         for spool in self._spools:
-            await spool.close()
+            try:
+                await spool.close()
+            except StorageError as error:
+                # What could not be written is work that will be repeated: the next start finds the mail as it was before.
+                self._log.error("spool does not close cleanly", error=str(error))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _recover(self, spool: Spool) -> None:
@@ -233,7 +239,10 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
     _calm_collector()
     os.write(ready, b"ready\n")
     os.close(ready)
+    damage = loop.create_task(worker.damaged.wait())
+    damage.add_done_callback(lambda _: stop("the spool is damaged"))
     why = await stopping
+    damage.cancel()
     loop.remove_reader(life)
     log.info("stopping", why=why)
     # Without its supervisor a worker is in the way of the next server: it only ends what ends soon.

@@ -36,11 +36,13 @@ class SchedulerSettings:
         active: messages worked on at the same time.
         ready: messages that wait in memory for their turn.
         ready_octets: octets of content that wait in memory.
+        on_damage: called when the spool's index is damaged, so that the process starts anew.
     """
 
     active: int = 200
     ready: int = 2000
     ready_octets: int = 64 * 1024 * 1024
+    on_damage: Callable[[], None] = lambda: None
 
 
 class Scheduler:
@@ -51,7 +53,7 @@ class Scheduler:
         run: works on one message: at once (None), or in the coroutine it returns.
         now: the present time in seconds since 1970.
         log: where an error in ``run`` is written.
-        settings: how much at once.
+        settings: how much at once, and what to do when the spool's index is found damaged.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Scheduler:
         log: Log,
         settings: SchedulerSettings,
     ) -> None:
+        self._on_damage = settings.on_damage
         self._spool = spool
         self._run = run
         self._now = now
@@ -104,7 +107,11 @@ class Scheduler:
             return
         self._backlog = False
         wanted = self._settings.active
-        found = self._spool.due(self._now(), len(self._known) + wanted)
+        try:
+            found = self._spool.due(self._now(), len(self._known) + wanted)
+        except StorageDamaged as error:
+            self._damaged(str(error))
+            return
         fresh = [entry for entry in found if entry.id not in self._known][:wanted]
         self._backlog = len(fresh) == wanted
         for entry in fresh:
@@ -115,6 +122,12 @@ class Scheduler:
             self._sleep()
         elif not self._active:
             asyncio.get_running_loop().call_soon(self.wake)
+
+    def _damaged(self, what: str) -> None:
+        """Nothing is lost, but what is due cannot be found: a new start of this process rebuilds the index."""
+        self._log.error("the spool's index is damaged, restarting", what=what)
+        self._stopped = True
+        self._on_damage()
 
     async def stop(self, seconds: float) -> None:
         """Starts nothing more and waits for what is active, at most so long; what did not end stays in the spool as it was recorded."""
@@ -133,7 +146,11 @@ class Scheduler:
 
     def _sleep(self) -> None:
         """Sets the timer for what is due next; what is known is on its way and counts no more."""
-        due = self._spool.next_due()
+        try:
+            due = self._spool.next_due()
+        except StorageDamaged as error:
+            self._damaged(str(error))
+            return
         if due is not None and not self._stopped:
             delay = min(max(due - self._now(), 1.0), LONGEST_WAIT)
             self._timer = asyncio.get_running_loop().call_later(delay, self.wake)
