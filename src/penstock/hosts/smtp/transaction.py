@@ -200,6 +200,8 @@ class Transaction:
             session.end_transaction()
         else:
             held = (verdict.reason or "quarantined") if isinstance(verdict, v.Quarantine) else ""
+            if held:
+                session.log.info("quarantined", message=message.record.id, by=outcome.by, reason=held)
             # From here on the message is the spool's: not even a lost connection gives it up.
             intake, self._intake = self._intake, None
             assert intake is not None
