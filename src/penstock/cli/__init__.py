@@ -21,7 +21,13 @@ _EXIT_CODES = """\b
 Exit codes (sysexits.h): 0 done, 64 usage, 65 data, 66 no input, 67 no such user,
 69 unavailable, 75 try again later, 77 no permission, 78 configuration."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=_EXIT_CODES)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", envvar="PENSTOCK_CONFIG", help="The configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
@@ -95,7 +101,7 @@ def worker(
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check a configuration: the file, its sinks and their settings.
 
-    Nothing is started and nothing is written. Exits with 78 when the server would not start.
+    Nothing is started and nothing is written, so what a sink tries out in its start() is not tried. Exits with 78 when something is wrong.
     """
     from .check import check as run_check
 
