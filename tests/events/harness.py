@@ -16,13 +16,13 @@ from penstock.events.catalog import (
     Event,
     Helo,
     LocalDelivery,
-    MessageEvent,
     RcptTo,
     Rejected,
     SessionEnded,
     Verb,
 )
 from penstock.events.dispatch import Dispatcher, Outcome
+from penstock.events.event import MessageEvent
 from penstock.events.verdict import Verdict
 from penstock.events.views import MessageSnapshot
 from penstock.events.work import Facts, MessageWork, Scope, SessionWork

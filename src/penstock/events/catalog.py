@@ -1,177 +1,22 @@
 """The events: each declared once, with what it carries and which verdicts it admits.
 
-A *question* may be answered with one of its verdicts; a *report* only tells, and shows an immutable snapshot. What a handler edits
-through an event is a draft of its own: ``begin`` starts it, ``commit`` makes it count. Names follow the command or the moment; what a
-sink may do with them is the table in the event reference."""
+A *question* may be answered with one of its verdicts; a *report* only tells, and shows an immutable snapshot. Names follow the command
+or the moment; what a sink may do with them is the table in the event reference. What they have in common is in ``event``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ..mail.address import Address
 from ..mail.envelope import MailParameters, Recipient
-from ..mail.message import Direction, Origin
 from ..mail.reply import Reply
 from . import verdict as v
-from .message import Message
-from .recipients import as_address, as_recipient
-from .views import MessageSnapshot, Server, Session, ShownRecipient
+from .event import Event as Event
+from .event import InSession, MessageEvent, OneRecipient, Report, SessionEvent, TransactionEvent
+from .recipients import as_recipient
+from .views import MessageSnapshot, ShownRecipient
 from .work import Dialogue, Facts, Scope
-
-_NOBODY = Scope("", "")
-Admitted = tuple[type[v.Verdict], ...]
-
-
-class Event:
-    """What every event carries: ``server``, ``origin``, ``direction``, ``attempt`` and ``matched_recipients``.
-
-    ``attempt`` says which time this moment is told of, from 1. ``matched`` and all that is not documented here is the dispatcher's.
-    """
-
-    admits: ClassVar[Admitted] = ()
-    report: ClassVar[bool] = False
-    # A stage of transport is recorded when it is over, and remembers which bindings it asked.
-    stage: ClassVar[bool] = False
-    __slots__ = ("_message", "_scope", "_session", "attempt", "facts", "matched")
-
-    _every_slot: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls) -> None:
-        cls._every_slot = tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
-
-    def __init__(self, facts: Facts, attempt: int = 1) -> None:
-        self.facts = facts
-        self.attempt = attempt
-        self.matched: tuple[int, ...] = ()
-        self._scope = _NOBODY
-        self._session: Session | None = None
-        self._message: Message | None = None
-
-    @property
-    def server(self) -> Server:
-        """This virtual server."""
-        work = self.facts.message
-        return Server(self.facts.server, self._scope, work.record.generation if work else 0)
-
-    @property
-    def origin(self) -> Origin:
-        """How the message, or the session, came here."""
-        return self.facts.message.record.origin if self.facts.message else "smtp"
-
-    @property
-    def direction(self) -> Direction:
-        """ "in" from outside, "out" to outside, or "internal"."""
-        return self.facts.message.record.direction if self.facts.message else "in"
-
-    @property
-    def matched_recipients(self) -> tuple[Recipient, ...]:
-        """The recipients that met the binding's recipient condition, to be edited or forked like others; () without a condition."""
-        shown = self._shown_recipients() if self.matched else ()
-        return tuple(shown[index] for index in self.matched)
-
-    def recipients_now(self) -> Sequence[Recipient]:
-        """The recipients as the server has them; for conditions, which look and do not touch."""
-        return self.facts.message.record.envelope.recipients if self.facts.message else ()
-
-    def _shown_recipients(self) -> Sequence[Recipient]:
-        """The recipients as the present handler sees them, in the order of ``recipients_now``."""
-        message = self._message_view()
-        return message.shown_recipients() if message else ()
-
-    def begin(self, scope: Scope) -> None:
-        """Starts the drafts of one handler."""
-        self._scope = scope
-        self._session = None
-        self._message = None
-
-    def commit(self) -> None:
-        """Makes the handler's drafts count, all or none: what can be refused comes first."""
-        if self._message is not None:
-            self._message.commit()
-        if self._session is not None:
-            self._session.commit()
-
-    def judge(self, verdict: v.Rewrite) -> Address:
-        """The address that a verdict gives. Raises AddressError, TypeError."""
-        return as_address(verdict.address)
-
-    def rewrite(self, address: Address) -> None:
-        """Puts another address in the place of the one that was given."""
-        raise NotImplementedError(f"{type(self).__name__} has no verdict that edits")
-
-    def clone(self) -> Event:
-        """The same event for one handler, which may keep it and run on while everybody else has this one."""
-        other: Event = object.__new__(type(self))
-        other.absorb(self)
-        return other
-
-    def absorb(self, clone: Event) -> None:
-        """Takes over what a handler made of its clone."""
-        for name in self._every_slot:
-            setattr(self, name, getattr(clone, name))
-
-    def _message_view(self) -> Message | None:
-        if self._message is None and self.facts.message is not None:
-            self._message = Message(self.facts.message, self._scope, self.facts.server)
-        return self._message
-
-
-class _InSession(Event):
-    """An event that always has its session."""
-
-    __slots__ = ()
-
-    @property
-    def session(self) -> Session:
-        """The SMTP session."""
-        if self._session is None:
-            assert self.facts.session is not None
-            self._session = Session(self.facts.session, self._scope)
-        return self._session
-
-
-class _AboutMessage(Event):
-    """An event that always has its message."""
-
-    __slots__ = ()
-
-    @property
-    def message(self) -> Message:
-        """The message so far."""
-        message = self._message_view()
-        assert message is not None
-        return message
-
-
-class SessionEvent(_InSession):
-    """An event of an SMTP session; ``message`` is None before MAIL and grows as envelope and content arrive."""
-
-    __slots__ = ()
-
-    @property
-    def message(self) -> Message | None:
-        """The message so far, or None before MAIL."""
-        return self._message_view()
-
-
-class TransactionEvent(_InSession, _AboutMessage):
-    """An event of a mail transaction within an SMTP session."""
-
-    __slots__ = ()
-
-
-class MessageEvent(_AboutMessage):
-    """An event of a message in transport; ``session`` is the one it came in when it is still known, else None."""
-
-    __slots__ = ()
-
-    @property
-    def session(self) -> Session | None:
-        """The SMTP session that the message came in, when it is still under way, else None."""
-        if self._session is None and self.facts.session is not None:
-            self._session = Session(self.facts.session, self._scope)
-        return self._session
 
 
 class Connected(SessionEvent):
@@ -243,42 +88,7 @@ class MailFrom(TransactionEvent):
         self.facts.message.record.envelope.sender = address
 
 
-class _OneRecipient(Event):
-    """An event about one recipient, which a handler may edit."""
-
-    __slots__ = ("_draft", "work")
-
-    def __init__(self, facts: Facts, recipient: Recipient, attempt: int = 1) -> None:
-        super().__init__(facts, attempt)
-        self.work = recipient
-        self._draft: Recipient | None = None
-
-    @property
-    def recipient(self) -> Recipient:
-        """The recipient; may be edited in place."""
-        if self._draft is None:
-            self._draft = self.work.copy()
-        return self._draft
-
-    def begin(self, scope: Scope) -> None:
-        super().begin(scope)
-        self._draft = None
-
-    def recipients_now(self) -> Sequence[Recipient]:
-        return (self.work,)
-
-    def _shown_recipients(self) -> Sequence[Recipient]:
-        return (self.recipient,)
-
-    def commit(self) -> None:
-        if self._draft is not None:
-            self._draft.address = as_recipient(self._draft.address)
-        super().commit()
-        if self._draft is not None:
-            self.work = self._draft
-
-
-class RcptTo(_OneRecipient, TransactionEvent):
+class RcptTo(OneRecipient, TransactionEvent):
     """RCPT, correct in syntax and sequence, not yet among the recipients (RFC 5321 §4.1.1.3)."""
 
     admits = (v.Reject, v.Defer, v.Disconnect, v.Rewrite, v.Discard)
@@ -349,21 +159,14 @@ class Submission(MessageEvent):
     __slots__ = ()
 
 
-class LocalDelivery(_OneRecipient, MessageEvent):
+class LocalDelivery(OneRecipient, MessageEvent):
     """A recipient is to be served here."""
 
     admits = (v.Delivered, v.Defer, v.Bounce, v.Forward)
     __slots__ = ()
 
 
-class _Report(Event):
-    """Tells, and cannot be answered."""
-
-    report = True
-    __slots__ = ()
-
-
-class Accepted(_Report, _InSession):
+class Accepted(Report, InSession):
     """A message is on stable storage and the client was told 250."""
 
     __slots__ = ("message",)
@@ -378,7 +181,7 @@ class Accepted(_Report, _InSession):
     _shown_recipients = recipients_now
 
 
-class Rejected(_Report, _InSession):
+class Rejected(Report, InSession):
     """Something was refused, by anyone: ``command`` as the client sent it, ``reply``, and ``by``, the binding or "server"."""
 
     __slots__ = ("by", "command", "reply")
@@ -390,7 +193,7 @@ class Rejected(_Report, _InSession):
         self.by = by
 
 
-class DeliveredReport(_Report):
+class DeliveredReport(Report):
     """A recipient has the message; registered under the name Delivered."""
 
     __slots__ = ("message", "recipient", "where")
@@ -407,7 +210,7 @@ class DeliveredReport(_Report):
     _shown_recipients = recipients_now
 
 
-class SessionEnded(_Report, _InSession):
+class SessionEnded(Report, InSession):
     """The connection is gone: ``reason`` is "quit", "timeout", "lost", "dropped", "too many errors" or "shutdown".
 
     ``messages`` and ``rejections`` count what happened in the session, ``seconds`` is how long it lasted.

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import SinkError, SinkTimeout
 from ..observe.log import Log
 from .binding import Binding, Chain
-from .catalog import Event
+from .event import Event
 from .verdict import Defer, Reject, Rewrite, Verdict
 
 

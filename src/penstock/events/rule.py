@@ -15,7 +15,7 @@ from typing import Any
 
 from ..mail.address import Address
 from ..mail.header import Header, read_fields
-from .catalog import Event
+from .event import Event
 
 Test = Callable[[Event], bool]
 Strings = str | list[str]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
 
 from ..observe.log import Log, get_log
-from .catalog import Event
+from .event import Event
 from .rule import Match
 
 if TYPE_CHECKING:
