@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,18 @@ def test_serve_refuses_what_check_refuses(tmp_path: Path) -> None:
     assert served.returncode == checked.returncode == 78
     assert served.stderr == checked.stderr
     assert "binding.x.sink" in checked.stderr
+
+
+def test_serve_says_why_it_cannot_listen(tmp_path: Path) -> None:
+    """A port that is taken, and an address that this machine does not have."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = penstock("serve", "-c", _config(tmp_path, GOOD.replace(":0", f":{taken.getsockname()[1]}")))
+    assert (done.returncode, len(done.stderr.splitlines())) == (78, 2)
+    assert "listener.mx.address: cannot listen on 127.0.0.1:" in done.stderr
+    assert "another server may be listening there" in done.stderr
+    done = penstock("serve", "-c", _config(tmp_path, GOOD.replace("127.0.0.1", "192.0.2.1")))
+    assert done.returncode == 78
+    assert "this machine does not have that address" in done.stderr
 
 
 def test_check_counts_what_there_is() -> None:

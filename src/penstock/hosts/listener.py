@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 
 BACKLOG = 1024
+_HINTS = {
+    errno.EADDRINUSE: "another server may be listening there",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; 0.0.0.0 is all that it has",
+    errno.EACCES: "a port below 1024 needs root, or the capability CAP_NET_BIND_SERVICE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,8 @@ def open_sockets(address: Address, count: int) -> list[socket.socket]:
     except OSError as error:
         for made in sockets:
             made.close()
-        hint = "another server may be listening there" if error.errno == errno.EADDRINUSE else ""
         where = f"listener.{address.name}.address"
-        raise ConfigError(where, f"cannot listen on {address.host}:{port}: {error.strerror}", hint) from None
+        raise ConfigError(where, f"cannot listen on {address.host}:{port}: {error.strerror}", _HINTS.get(error.errno or 0, "")) from None
     return sockets
 
 
