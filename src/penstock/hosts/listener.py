@@ -16,7 +16,7 @@ from ..errors import ConfigError
 BACKLOG = 1024
 _HINTS = {
     errno.EADDRINUSE: "another server may be listening there",
-    errno.EADDRNOTAVAIL: "this machine does not have that address; 0.0.0.0 is all that it has",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; 0.0.0.0 stands for all that it has",
     errno.EACCES: "a port below 1024 needs root, or the capability CAP_NET_BIND_SERVICE",
 }
 
