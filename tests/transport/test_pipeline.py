@@ -478,3 +478,34 @@ async def test_many_messages_at_once_all_arrive() -> None:
         assert most == 10
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_what_a_delivery_notes_about_a_recipient_is_there_the_next_time(waiting: bool) -> None:
+    """Properties set at LocalDelivery travel with the recipient through a deferral."""
+
+    class Counting(Sink[None]):
+        seen: list[int]
+
+        def note(self, event: LocalDelivery) -> Defer | Delivered:
+            times = event.recipient.properties.get("times", 0) + 1
+            event.recipient.properties["times"] = times
+            self.seen.append(times)
+            return Delivered() if times == 3 else Defer(after=timedelta(milliseconds=5))
+
+    class Inline(Counting):
+        @on(LocalDelivery, blocking=False)
+        def deliver(self, event: LocalDelivery) -> Defer | Delivered:
+            return self.note(event)
+
+    class Waiting(Counting):
+        @on(LocalDelivery)
+        async def deliver(self, event: LocalDelivery) -> Defer | Delivered:
+            return self.note(event)
+
+    sink = Waiting() if waiting else Inline()
+    sink.seen = []
+    async with Running(sink) as server:
+        await deliver_one(server, "bob@example.com")
+        await empty(server)
+    assert sink.seen == [1, 2, 3]

@@ -41,29 +41,31 @@ class Deliveries:
     def start(self, work: MessageWork) -> Step:
         """Serves all recipients: at once, or in the coroutine it returns."""
         results: list[Result] = []
-        recipients = list(work.record.envelope.recipients)
-        for index, recipient in enumerate(recipients):
-            answer = self._ask(work, recipient)
+        events = [self._event(work, recipient) for recipient in work.record.envelope.recipients]
+        for index, event in enumerate(events):
+            answer = self._parts.dispatcher.ask(event, self._chain)
             if not isinstance(answer, Outcome):
-                return self._rest(work, recipients[index:], results, answer)
-            results.append((recipient, answer))
+                return self._rest(work, events[index:], results, answer)
+            results.append((event.work, answer))
         return self.start(work) if self._end(work, results) else None
 
     async def _rest(
-        self, work: MessageWork, recipients: list[Recipient], results: list[Result], first: Coroutine[Any, Any, Outcome]
+        self, work: MessageWork, events: list[LocalDelivery], results: list[Result], first: Coroutine[Any, Any, Outcome]
     ) -> None:
-        results.append((recipients[0], await first))
-        for recipient in recipients[1:]:
-            answer = self._ask(work, recipient)
-            results.append((recipient, answer if isinstance(answer, Outcome) else await answer))
+        outcome = await first
+        results.append((events[0].work, outcome))
+        for event in events[1:]:
+            answer = self._parts.dispatcher.ask(event, self._chain)
+            outcome = answer if isinstance(answer, Outcome) else await answer
+            # After the handlers: what they changed about the recipient goes on with it.
+            results.append((event.work, outcome))
         if self._end(work, results):
             step = self.start(work)
             if step is not None:
                 await step
 
-    def _ask(self, work: MessageWork, recipient: Recipient) -> Outcome | Coroutine[Any, Any, Outcome]:
-        facts = Facts(self._parts.server, None, work)
-        return self._parts.dispatcher.ask(LocalDelivery(facts, recipient, work.record.deferrals + 1), self._chain)
+    def _event(self, work: MessageWork, recipient: Recipient) -> LocalDelivery:
+        return LocalDelivery(Facts(self._parts.server, None, work), recipient, work.record.deferrals + 1)
 
     def _end(self, work: MessageWork, results: list[Result]) -> bool:
         """Reports and settles; True when forwarding left new recipients to serve now."""
