@@ -230,7 +230,9 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
             stopping.set_result(why)
 
     loop.add_signal_handler(signal.SIGTERM, stop, "told to")
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    # Those that a terminal sends to the whole group are the supervisor's to answer.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: None)
     loop.add_reader(life, stop, "supervisor is gone")
     loop.set_exception_handler(lambda _, context: log.error("unexpected error", what=context["message"], exc_info=context.get("exception")))
     worker = Worker(config, place)

@@ -65,7 +65,7 @@ def serve(
     from ..supervisor import run
 
     loaded = load(config)
-    set_up(loaded.log.level, loaded.log.format, worker="supervisor")
+    set_up(loaded.log.level, loaded.log.format, process="supervisor")
     raise typer.Exit(run(loaded, ready_fd))
 
 
@@ -88,7 +88,7 @@ def worker(
     from ..observe.log import get_log, set_up
 
     loaded = load(config)
-    set_up(loaded.log.level, loaded.log.format, worker=number)
+    set_up(loaded.log.level, loaded.log.format, process=f"worker-{number}")
     place = WorkerPlace(number, count, tuple(socket.socket(fileno=fd) for fd in sockets))
     try:
         uvloop.run(run_worker(loaded, place, life, ready))

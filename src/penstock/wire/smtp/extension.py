@@ -65,7 +65,7 @@ def unknown_parameter(name: str) -> RemoteProtocolError:
 
 
 def xtext(value: str, name: str) -> str:
-    """Decodes xtext to printable ASCII.
+    """Decodes xtext to printable text; octets above 127 are read as UTF-8, which is how Postfix sends them in ORCPT.
 
     Args:
         value: the encoded text.
@@ -76,8 +76,12 @@ def xtext(value: str, name: str) -> str:
     """
     if not _XTEXT.fullmatch(value):
         raise bad_value(name)
-    text = _HEXCHAR.sub(lambda match: chr(int(match[1], 16)), value)
-    if not (text.isascii() and text.isprintable()):
+    octets = _HEXCHAR.sub(lambda match: chr(int(match[1], 16)), value).encode("latin-1")
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        raise bad_value(name) from None
+    if not text.isprintable():
         raise bad_value(name)
     return text
 
@@ -132,8 +136,10 @@ def _orcpt(recipient: Recipient, value: str, limits: Limits) -> None:
     if not match or len(value.encode()) > 500:
         raise bad_value("ORCPT")
     kind, address = match.groups()
-    decoded = _utf8_address(address) if kind.lower() == "utf-8" else xtext(address, "ORCPT")
-    recipient.orcpt = f"{kind.lower()};{decoded}"
+    kind = kind.lower()
+    decoded = _utf8_address(address) if kind == "utf-8" else xtext(address, "ORCPT")
+    # RFC 6533 §3: an address beyond ASCII is one of type utf-8, whatever it was called.
+    recipient.orcpt = f"{kind if decoded.isascii() else 'utf-8'};{decoded}"
 
 
 def _utf8_address(value: str) -> str:
