@@ -32,7 +32,7 @@ class Peer(Protocol):
         ...
 
     def taken(self) -> int:
-        """How many messages it says that it took since ``forget``; -1 when it cannot say."""
+        """How many messages it took since ``forget``, as its files or its log have them."""
         ...
 
     def forget(self) -> None:
@@ -47,6 +47,7 @@ class Penstock:
         self.name = name
         more = "[limits]\nconnections_per_client = 1000\n"
         self._maildir = not deliver
+        self._log_from = 0
         self._server = server.Server(folder, workers=workers, deliver=deliver, more=more)
 
     def __enter__(self) -> Penstock:
@@ -70,10 +71,15 @@ class Penstock:
         return self._server.workers[0]
 
     def taken(self) -> int:
-        return _files(self._server.mail) if self._maildir else -1
+        if self._maildir:
+            return _files(self._server.mail)
+        with self._server.log_path.open("rb") as log:
+            log.seek(self._log_from)
+            return sum(b'"delivered"' in line for line in log)
 
     def forget(self) -> None:
         shutil.rmtree(self._server.mail, ignore_errors=True)
+        self._log_from = self._server.log_path.stat().st_size
 
 
 class Aiosmtpd:
