@@ -1,0 +1,271 @@
+"""The client machine's way in: octets to replies, each given to the command that it answers.
+
+A reply says nothing about what it answers: only its place in the order does. So the machine keeps what is outstanding in a queue, and once
+it cannot be sure of the order any more it gives the session up: a 250 that is taken for the answer to a content that it does not answer is
+a lost message. What is sent is in ``client``; the two halves of one session are two classes so that each can be read in one sitting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ...errors import RemoteProtocolError
+from .client_events import NEED_DATA, Answer, Banner, Broken, Closed, ContentAnswer, Ending, Event, Fate, Signal, Unsolicited
+from .client_parameters import Offered
+from .client_settings import ClientSettings
+from .client_state import MOVES, ClientState, row_of
+from .outgoing import Bdat, Continuation, Data, EndOfData, Hello, Mail, Outgoing, Quit, Raw, Rcpt, Reset, verb_of
+from .replies import Heard, ReplyReader
+
+_SHUTTING_DOWN = 421
+_CONTENT = (ClientState.GO_AHEAD, ClientState.CONTENT)
+
+
+class ClientIntake:
+    """The half of a client session that takes octets and gives events.
+
+    Args:
+        settings: how the session is held.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_ahead",
+        "_answered",
+        "_eof",
+        "_offered",
+        "_out",
+        "_owed",
+        "_queue",
+        "_reader",
+        "_refused",
+        "_remote_name",
+        "_resume",
+        "_settings",
+        "_state",
+        "_told",
+    )
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._reader = ReplyReader(settings.limits)
+        self._out: list[bytes] = []
+        self._told: deque[Event] = deque()
+        # What was sent and not answered, oldest first.
+        self._queue: deque[Outgoing] = deque()
+        self._state = self._ahead = self._resume = ClientState.CONNECTED
+        self._offered = Offered()
+        self._remote_name = ""
+        # The MAIL or RCPT whose refusal was the last thing heard.
+        self._refused: Mail | Rcpt | None = None
+        self._eof = False
+        # Accepted recipients of the transaction; how many of them have their answer; octets of a BDAT that are still to come from the host.
+        self._accepted = self._answered = self._owed = 0
+
+    @property
+    def state(self) -> ClientState:
+        """Where the session will be when everything outstanding is granted: what may be sent next is asked of it."""
+        return self._ahead
+
+    @property
+    def is_closed(self) -> bool:
+        """True when nothing more will be parsed and nothing more may be sent."""
+        return self._state is ClientState.CLOSED
+
+    @property
+    def outstanding(self) -> tuple[Outgoing, ...]:
+        """What was sent and not answered, oldest first; the first of it says how long to wait (``Timeouts.of``)."""
+        return tuple(self._queue)
+
+    @property
+    def pending(self) -> int:
+        """Octets received and kept that no event was made of yet."""
+        return self._reader.pending
+
+    @property
+    def accepted(self) -> int:
+        """How many recipients of this transaction the server accepted so far."""
+        return self._accepted
+
+    @property
+    def offered(self) -> Offered:
+        """What the server offers, for the command builders."""
+        return self._offered
+
+    @property
+    def extensions(self) -> dict[str, str]:
+        """What follows each keyword of the EHLO reply, by upper-case keyword."""
+        return self._offered.extensions
+
+    @property
+    def remote_name(self) -> str:
+        """What the server calls itself: in its reply to EHLO, before that in the banner; "" when it does not say."""
+        return self._remote_name
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes octets from the server; ``b""`` means that no more will come. What comes after the end is ignored."""
+        if not data:
+            self._eof = True
+        elif self._state is not ClientState.CLOSED and not self._eof:
+            self._reader.append(data)
+
+    def next_event(self) -> Event | Signal:
+        """The next thing that happened, or NEED_DATA; never raises, whatever the server sends."""
+        while True:
+            if self._told:
+                return self._told.popleft()
+            if self._state is ClientState.CLOSED:
+                return NEED_DATA
+            try:
+                # After a granted STARTTLS no octet is the server's until the handshake: it may be anybody's (CVE-2011-0411).
+                heard = None if self._state is ClientState.TLS else self._reader.next_reply()
+            except RemoteProtocolError as error:
+                self._break(error.what)
+                continue
+            if heard is not None:
+                self._hear(heard)
+            elif self._eof:
+                self._close(Ending.EOF)
+            else:
+                return NEED_DATA
+
+    def _hear(self, heard: Heard) -> None:
+        self._refused = None
+        if self._state is ClientState.CONNECTED:
+            self._hear_banner(heard)
+        elif self._state in _CONTENT or (self._owed and len(self._queue) == 1):
+            self._hear_too_early(heard)
+        elif self._queue:
+            self._hear_answer(heard)
+        else:
+            self._told.append(Unsolicited(heard.reply))
+            # Nothing but a 421 may come unasked (RFC 5321 §3.8). This may be the second half of an answer without its hyphens, and
+            # then each answer would be taken for that of the next command.
+            self._state = ClientState.OUT_OF_STEP
+        if heard.reply.code == _SHUTTING_DOWN and self._state is not ClientState.CLOSED:
+            self._close(Ending.SHUTTING_DOWN)
+        if not self._queue:
+            self._ahead = self._state
+
+    def _hear_banner(self, heard: Heard) -> None:
+        self._told.append(Banner(heard.reply, heard.cut))
+        self._name(heard)
+        self._lead(ClientState.GREETING if heard.reply.code // 100 == 2 else ClientState.TURNED_AWAY)
+
+    def _hear_too_early(self, heard: Heard) -> None:
+        """A reply to content that was not sent to its end: a refusal is told, but what the server takes the rest for is not known."""
+        command = self._queue[0] if self._queue else EndOfData()
+        if not heard.reply.is_positive:
+            self._queue.clear()
+            # Refused content is not without its answer.
+            self._state = ClientState.READY
+            if isinstance(command, EndOfData) or (isinstance(command, Bdat) and command.last):
+                self._told.append(ContentAnswer(command, heard.reply, None, heard.cut))
+            else:
+                self._told.append(Answer(command, heard.reply, heard.cut))
+        if heard.reply.code != _SHUTTING_DOWN:
+            self._break(f"{heard.reply.code} before the content was sent")
+
+    def _hear_answer(self, heard: Heard) -> None:
+        command = self._queue[0]
+        if isinstance(command, EndOfData) or (isinstance(command, Bdat) and command.last):
+            self._hear_content_answer(command, heard)
+            return
+        self._queue.popleft()
+        self._told.append(Answer(command, heard.reply, heard.cut))
+        digit, row = heard.reply.code // 100, row_of(command)
+        if isinstance(command, Quit):
+            self._close(Ending.QUIT)
+        elif isinstance(command, (Raw, Continuation)):
+            self._hear_raw(digit)
+        elif digit == row.grants:
+            self._grant(command, heard)
+        elif digit < 4:
+            # A 250 to DATA, a 354 to RCPT: likely the answer to something else.
+            self._break(f"{heard.reply.code} in answer to {verb_of(command.line)}")
+        elif isinstance(command, Bdat):
+            # RFC 3030 §2: "the transaction should be considered failed and the sender-SMTP MUST NOT send any additional BDAT segments".
+            self._lead(ClientState.FAILED)
+        elif isinstance(command, (Mail, Rcpt)):
+            self._refused = command
+
+    def _hear_content_answer(self, command: EndOfData | Bdat, heard: Heard) -> None:
+        granted = heard.reply.code // 100 == 2
+        # A chunk before it failed, or nobody was to get it: then there is one answer, which cannot be a good one.
+        in_vain = isinstance(command, Bdat) and (self._state is ClientState.FAILED or not self._accepted)
+        if (heard.reply.is_positive and not granted) or (granted and in_vain):
+            self._break(f"{heard.reply.code} in answer to the content")
+            return
+        # RFC 2033 §4.2: after the content "the server returns one reply for each previously successful RCPT command".
+        each = self._settings.protocol == "lmtp" and not in_vain
+        self._told.append(ContentAnswer(command, heard.reply, self._answered if each else None, heard.cut))
+        self._answered += 1
+        if each and self._answered < self._accepted:
+            return
+        self._queue.popleft()
+        self._answered = 0
+        # After a refused BDAT only RSET says for sure that the transaction is over.
+        self._lead(ClientState.READY if granted or each or isinstance(command, EndOfData) else ClientState.FAILED)
+
+    def _hear_raw(self, digit: int) -> None:
+        if digit != 3:
+            self._state = self._resume if self._state is ClientState.DIALOGUE else self._state
+        elif self._state is not ClientState.DIALOGUE:
+            self._resume = self._state
+            self._lead(ClientState.DIALOGUE)
+
+    def _grant(self, command: Outgoing, heard: Heard) -> None:
+        if isinstance(command, Rcpt):
+            if self._state not in (ClientState.MAIL, ClientState.RCPT):
+                # The MAIL of this batch was refused: it does not count.
+                return
+            self._accepted += 1
+        elif isinstance(command, (Hello, Mail, Reset)):
+            self._accepted = 0
+        elif not self._accepted and (isinstance(command, Bdat) or (isinstance(command, Data) and self._settings.protocol == "lmtp")):
+            # With LMTP nobody could say how many answers follow; SMTP knows what to do with a 354 in vain (RFC 2920 §3.1).
+            self._break(f"{heard.reply.code} to {verb_of(command.line)} without a recipient")
+            return
+        if isinstance(command, Hello):
+            self._name(heard)
+            self._offered = Offered(heard.reply.lines[1:] if verb_of(command.line) != "HELO" else ())
+        state = row_of(command).ahead
+        if state is not None:
+            self._lead(state)
+
+    def _name(self, heard: Heard) -> None:
+        words = heard.reply.lines[0].split(maxsplit=1)
+        self._remote_name = words[0] if words else self._remote_name
+
+    def _lead(self, state: ClientState) -> None:
+        """Goes where an answer leads; one that leads where a session cannot go is the server's fault."""
+        if state in MOVES[self._state]:
+            self._state = state
+        else:
+            self._break(f"an answer that leads from {self._state.value} to {state.value}")
+
+    def _break(self, what: str) -> None:
+        self._told.append(Broken(what))
+        self._close(Ending.BROKEN)
+
+    def _close(self, ending: Ending) -> None:
+        self._told.append(Closed(ending, tuple(self._queue), self._fate()))
+        self._state = self._ahead = ClientState.CLOSED
+        self._refused = None
+        self._owed = 0
+        self._queue.clear()
+        self._reader.clear()
+
+    def _fate(self) -> Fate:
+        """What becomes of the oldest content without an answer."""
+        failed = self._state is ClientState.FAILED
+        partial = failed or self._state in (*_CONTENT, ClientState.CHUNKS)
+        for command in self._queue:
+            # What is left of a refused content cannot be accepted any more.
+            failed = failed and not isinstance(command, (Mail, Reset))
+            if failed or not isinstance(command, (EndOfData, Bdat)):
+                continue
+            if isinstance(command, EndOfData) or (command.last and not (self._owed and command is self._queue[-1])):
+                return Fate.UNCERTAIN
+            partial = True
+        return Fate.PARTIAL if partial else Fate.NONE

@@ -1,0 +1,228 @@
+"""What a server offers, and the MAIL and RCPT lines that follow from it: a parameter is added only when its extension was offered.
+
+What cannot be said to this server is not silently left out: it comes back as data, since the host must act on it. Somebody asked for a
+report that the next hop will not send; or the message cannot go this way at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ...errors import LocalProtocolError
+from ...mail.address import Address
+from ...mail.envelope import MailParameters, Recipient
+from .outgoing import Mail, Rcpt, check_line
+
+# ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-") (RFC 5321 §4.1.1.1); "AUTH=LOGIN" is how servers said it before RFC 2554.
+_EHLO_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:[ =] *(.*))?")
+# RFC 3461 §4: xchar = any ASCII CHAR between "!" and "~" inclusive, except for "+" and "="; hexchar is "+" and two upper-case digits.
+_NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
+# RFC 6533 §3: QCHAR leaves out "\" as well, and EmbeddedUnicodeChar is "\x{" HEXPOINT "}".
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
+# Further parameters that we pass on when the keyword on the right is offered. Not AUTH: what it vouches for is only true between two
+# servers that trust each other (RFC 4954 §5). Not BODY=BINARYMIME: it would have to come with BDAT, and with content that has no lines.
+_CARRIED = {
+    "REQUIRETLS": "REQUIRETLS",
+    "MT-PRIORITY": "MT-PRIORITY",
+    "BY": "DELIVERBY",
+    "HOLDFOR": "FUTURERELEASE",
+    "HOLDUNTIL": "FUTURERELEASE",
+}
+
+
+class Needs(Enum):
+    """What a message needs of the server that it is to be handed to, and does not get."""
+
+    EIGHT_BIT = "8BITMIME is not offered: convert the content to 7 bit, or return it with 5.6.3"
+    UTF8 = "SMTPUTF8 is not offered: return it with 5.6.7"
+    SIZE = "it is larger than the server takes: return it with 5.3.4"
+    DSN = "DSN is not offered: send it, and tell who asked for a report of success that it was relayed"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the content is, whatever MAIL once said about it; sinks may have changed it since.
+
+    Args:
+        size: octets, or None when it is not known.
+        eight_bit: it has octets above 127.
+        utf8: its header, or one of the recipients that go with it, is beyond ASCII.
+    """
+
+    size: int | None = None
+    eight_bit: bool = False
+    utf8: bool = False
+
+
+_Command = TypeVar("_Command", Mail, Rcpt)
+
+
+class Built(msgspec.Struct, Generic[_Command], frozen=True):
+    """A command, and what the server does not offer of what it should have said.
+
+    Args:
+        command: ready to send, unless ``unmet`` says otherwise.
+        unmet: what is missing.
+        dropped: upper-case names of further parameters that were left out, REQUIRETLS perhaps, which forbids to go on (RFC 8689 §4.2.1).
+    """
+
+    command: _Command
+    unmet: frozenset[Needs] = frozenset()
+    dropped: tuple[str, ...] = ()
+
+
+class Offered:
+    """What a server offered in its reply to EHLO or LHLO: nothing at all before it, or after HELO.
+
+    Args:
+        lines: the lines of the reply after the first.
+    """
+
+    __slots__ = ("extensions",)
+
+    def __init__(self, lines: tuple[str, ...] = ()) -> None:
+        self.extensions: dict[str, str] = {}
+        for line in lines:
+            match = _EHLO_LINE.fullmatch(line.strip(" \t"))
+            # What does not parse offers nothing. Of two lines with one keyword the first counts.
+            if match:
+                self.extensions.setdefault(match[1].upper(), (match[2] or "").strip())
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self.extensions
+
+    @property
+    def size(self) -> int | None:
+        """The largest content in octets; None when the server does not say, or says 0, which is no limit (RFC 1870 §4)."""
+        return _number(self.extensions.get("SIZE", "")) or None
+
+    def limit(self, name: str) -> int | None:
+        """A value of LIMITS such as RCPTMAX or MAILMAX, or None when the server does not say (RFC 9422 §3)."""
+        words = dict(word.partition("=")[::2] for word in self.extensions.get("LIMITS", "").upper().split())
+        return _number(words.get(name, ""))
+
+
+def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offered: Offered) -> Built[Mail]:
+    """MAIL with the parameters that the server offers.
+
+    Args:
+        sender: the reverse-path.
+        parameters: what our client asked for on its MAIL.
+        facts: what the content is now.
+        offered: by the server.
+
+    Raises: LocalProtocolError when the address or a parameter cannot be written in a line.
+    Source: RFC 5321 §4.1.1.2, RFC 1870 §3, RFC 6152 §3, RFC 6531 §3.4, RFC 3461 §5.2.1.
+    """
+    words, unmet = [f"MAIL FROM:<{_path(sender)}>"], set()
+    if facts.size is not None and "SIZE" in offered:
+        words.append(f"SIZE={facts.size}")
+        if offered.size is not None and facts.size > offered.size:
+            unmet.add(Needs.SIZE)
+    if "8BITMIME" in offered:
+        # "7BIT" is what a MAIL without BODY means (RFC 6152 §2): it says nothing, and is not repeated.
+        if facts.eight_bit or parameters.body == "8BITMIME":
+            words.append("BODY=8BITMIME")
+    elif facts.eight_bit:
+        unmet.add(Needs.EIGHT_BIT)
+    if "SMTPUTF8" in offered:
+        if facts.utf8 or parameters.smtputf8 or not sender.is_ascii:
+            words.append("SMTPUTF8")
+    elif facts.utf8 or not sender.is_ascii:
+        # Asked for but not used is no obstacle: what is all ASCII is not an internationalized message (RFC 6531 §3.2).
+        unmet.add(Needs.UTF8)
+    asked = [f"RET={parameters.ret}"] if parameters.ret else []
+    if parameters.envid:
+        asked.append(f"ENVID={encode_xtext(parameters.envid)}")
+    _add_dsn(words, unmet, asked, offered)
+    dropped = _add_others(words, parameters.other, offered)
+    return Built(Mail(_line(words), sender), frozenset(unmet), dropped)
+
+
+def rcpt_command(recipient: Recipient, offered: Offered) -> Built[Rcpt]:
+    """RCPT with the parameters that the server offers.
+
+    What our client did not ask for is not added: without NOTIFY on the way in, "the NOTIFY parameter MUST NOT be supplied" on the way out.
+
+    Args:
+        recipient: to whom.
+        offered: by the server.
+
+    Raises: LocalProtocolError when the address or a parameter cannot be written in a line.
+    Source: RFC 5321 §4.1.1.3, RFC 3461 §5.2.1.
+    """
+    address, unmet = recipient.address, set()
+    if address.is_null:
+        raise LocalProtocolError("RCPT with the null path")
+    words = [f"RCPT TO:<{_path(address)}>"]
+    if not address.is_ascii and "SMTPUTF8" not in offered:
+        unmet.add(Needs.UTF8)
+    asked = []
+    if recipient.notify:
+        asked.append("NOTIFY=" + ",".join(sorted(recipient.notify)).upper())
+    if recipient.orcpt:
+        asked.append(f"ORCPT={encode_orcpt(recipient.orcpt)}")
+    _add_dsn(words, unmet, asked, offered)
+    dropped = _add_others(words, recipient.parameters, offered)
+    return Built(Rcpt(_line(words), recipient), frozenset(unmet), dropped)
+
+
+def encode_xtext(text: str) -> str:
+    """ASCII text as xtext (RFC 3461 §4); raises LocalProtocolError for other text."""
+    if not text.isascii():
+        raise LocalProtocolError(f"{text!r} cannot be xtext")
+    return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
+
+
+def encode_orcpt(value: str) -> str:
+    """``type;address`` as ORCPT wants it.
+
+    Beyond ASCII the type becomes utf-8 and the address utf-8-addr-xtext, which may be sent to any server that offers DSN. Rejected:
+    utf-8-addr-unitext where SMTPUTF8 was offered, as it says the same and would be a second way to be wrong.
+
+    Source: RFC 3461 §4.2, RFC 6533 §3.
+    """
+    kind, _, address = value.partition(";")
+    if kind.lower() != "utf-8" and address.isascii():
+        return f"{kind};{encode_xtext(address)}"
+    return "utf-8;" + _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):02X}}}", address)
+
+
+def _add_dsn(words: list[str], unmet: set[Needs], asked: list[str], offered: Offered) -> None:
+    if "DSN" in offered:
+        words += asked
+    elif asked:
+        unmet.add(Needs.DSN)
+
+
+def _add_others(words: list[str], others: Mapping[str, str], offered: Offered) -> tuple[str, ...]:
+    dropped = []
+    for name, value in others.items():
+        if _CARRIED.get(name) in offered.extensions:
+            words.append(f"{name}={value}" if value else name)
+        else:
+            dropped.append(name)
+    return tuple(dropped)
+
+
+def _path(address: Address) -> str:
+    # A local part is quoted when it has to be; a domain that nobody parsed could end the path and begin a parameter.
+    if any(character in " <>" for character in address.domain):
+        raise LocalProtocolError(f"{address.domain!r} is not a domain")
+    return str(address)
+
+
+def _line(words: list[str]) -> str:
+    line = " ".join(words)
+    check_line(line)
+    return line
+
+
+def _number(text: str) -> int | None:
+    # RFC 1870 §6: size-value ::= 1*20DIGIT
+    text = text.partition(" ")[0]
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
