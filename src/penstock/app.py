@@ -127,10 +127,11 @@ class Worker:
 
     async def stop(self, seconds: float) -> None:
         """Ends: no new session, then no session, then no work under way, and then the spools."""
+        deadline = time.monotonic() + seconds
+        # New clients are told so meanwhile: the supervisor keeps the port open, and they would only wait.
+        await self._host.drain(seconds)
         for server in self._servers:
             server.close()
-        deadline = time.monotonic() + seconds
-        await self._host.drain(seconds)
         for transport in self._transports:
             await transport.stop(max(deadline - time.monotonic(), 5.0))
         with contextlib.suppress(TimeoutError):

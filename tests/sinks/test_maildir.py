@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import tracemalloc
 from pathlib import Path
@@ -67,12 +68,39 @@ async def test_the_file_grows_in_tmp_and_everything_is_synced_in_order(tmp_path:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)).split("17000", maxsplit=1)[0])
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_relative_to(tmp_path):  # those above it are synced too, once
+            synced.append(str(path.relative_to(tmp_path)).split("17000", maxsplit=1)[0])
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
     await deliver(maildir(tmp_path, "{domain}/{local}"), message_work())
     assert synced == [".", "example.com", *["example.com/bob"] * 3, "example.com/bob/tmp/", "example.com/bob/new"]
+
+
+async def test_a_folder_that_somebody_else_made_is_synced_once_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it may have died before the sync."""
+    synced: list[Path] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    (tmp_path / "bob" / "new").mkdir(parents=True)
+    monkeypatch.setattr(os, "fsync", fsync)
+    sink = maildir(tmp_path)
+    await deliver(sink, message_work())
+    assert synced.count(tmp_path) == 1
+    await deliver(sink, message_work())
+    assert synced.count(tmp_path) == 1
+
+
+async def test_a_maildir_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    sink = maildir(tmp_path)
+    await deliver(sink, message_work())
+    shutil.rmtree(tmp_path / "bob")
+    assert isinstance(await deliver(sink, message_work()), Delivered)
 
 
 async def test_the_folders_are_for_their_owner_only(tmp_path: Path) -> None:

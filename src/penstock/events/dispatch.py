@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import SinkError, SinkTimeout
+from ..errors import SinkError, SinkTimeout, StorageDamaged
 from ..observe.log import Log
 from .binding import Binding, Chain
 from .event import Event
@@ -162,6 +162,9 @@ class Dispatcher:
         return Outcome(verdict, binding.name)
 
     def _failed(self, binding: Binding, event: Event, error: BaseException) -> Outcome | None:
+        if isinstance(error, StorageDamaged):
+            # Not the sink's fault, and no better the next time: transport holds the message.
+            raise error
         binding.counters.errors += 1
         self._log.error(
             "sink failed",

@@ -7,22 +7,49 @@ from pathlib import Path
 
 from penstock.errors import ConfigError
 
+# More names than this are not remembered; they are only synced again.
+_MOST = 100_000
 
-def make_durably(path: Path, mode: int = 0o777) -> None:
-    """Makes a folder and those above it, where they are missing; each is on stable storage when this returns.
 
-    Args:
-        path: the folder; one that is there is left as it is.
-        mode: the permissions of what is made.
+class Folders:
+    """Makes folders, and knows which are on stable storage already.
 
-    Raises: OSError.
+    That a folder is there does not say that its name would survive a power loss: another thread may have made it a moment ago, or a process
+    that died before its sync. So each folder's name is synced once in the life of this object, whoever made it.
     """
-    if path.is_dir():
-        return
-    make_durably(path.parent, mode)
-    path.mkdir(mode, exist_ok=True)
-    # A new name is only safe when the folder that holds it is synced.
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+    def __init__(self) -> None:
+        self._durable: set[Path] = set()
+
+    def make(self, path: Path, mode: int = 0o777) -> None:
+        """Makes a folder and those above it, where they are missing; each is on stable storage when this returns.
+
+        Args:
+            path: the folder; one that is there is left as it is.
+            mode: the permissions of what is made.
+
+        Raises: OSError.
+        """
+        there = path.is_dir()
+        if there and (path in self._durable or path.parent == path):
+            return
+        self.make(path.parent, mode)
+        made = not there
+        if made:
+            path.mkdir(mode, exist_ok=True)
+        try:
+            # A new name is only safe when the folder that holds it is synced.
+            _sync(path.parent)
+        except PermissionError:
+            if made:
+                raise
+        if len(self._durable) >= _MOST:
+            self._durable.clear()
+        self._durable.add(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -40,7 +67,7 @@ def must_be_writable(where: str, path: Path) -> None:
     """
     trial = path / f".penstock-{os.getpid()}.trial"
     try:
-        make_durably(path)
+        Folders().make(path)
         trial.touch()
         trial.unlink()
     except OSError as error:

@@ -19,7 +19,7 @@ from penstock.events import LocalDelivery
 from penstock.verdicts import Bounce, Defer, Delivered
 
 from .failures import put_off
-from .folders import make_durably
+from .folders import Folders
 
 _FIELDS = ("local", "domain", "detail")
 _PRIVATE = 0o700
@@ -55,6 +55,7 @@ class Maildir(Sink[MaildirSettings]):
     def __init__(self, settings: MaildirSettings) -> None:
         super().__init__(settings)
         _check_template(settings.path)
+        self._folders = Folders()
 
     @on(LocalDelivery)
     def deliver(self, event: LocalDelivery) -> Delivered | Defer | Bounce:
@@ -68,7 +69,8 @@ class Maildir(Sink[MaildirSettings]):
         unique = f"{int(message.received.timestamp())}.{message.id}R{crc32(str(address).encode()):08x}.{event.server.hostname}"
         name = f"{safe_name(unique, _LONGEST_UNIQUE)},S={len(top) + message.size}"
         try:
-            make_maildir(folder)
+            for part in ("tmp", "new", "cur"):
+                self._folders.make(folder / part, _PRIVATE)
             message.save_now(folder / "new" / name, top, part=folder / "tmp" / name)
         except OSError as error:
             self.log.error("delivery failed", message=message.id, to=str(address), folder=str(folder), error=str(error))
@@ -93,12 +95,6 @@ def _check_template(template: str) -> None:
     for _, name, form, conversion in Formatter().parse(template):
         if name is not None and (name not in _FIELDS or form or conversion):
             raise ValueError(f"path: {template!r} may hold {{local}}, {{domain}} and {{detail}}; not {{{name}}}")
-
-
-def make_maildir(folder: Path) -> None:
-    """Makes a Maildir where it is missing, for its owner only. Raises OSError."""
-    for name in ("tmp", "new", "cur"):
-        make_durably(folder / name, _PRIVATE)
 
 
 def safe_name(text: str, longest: int = _LONGEST) -> str:
