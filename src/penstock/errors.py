@@ -14,6 +14,7 @@
         ├── StorageUnavailable   nothing can be written now; what was asked did not happen; try again later
         │   └── StorageFull      ... because there is no room
         ├── StorageDamaged       stored bytes do not match their checksum; they were set aside
+        ├── SpoolDamaged         the spool as a whole cannot go on; a new start repairs it
         └── StorageLocked        another process works on this spool
 
 Data is in attributes, text in ``__str__``. None of these texts is ever sent to a mail client.
@@ -134,6 +135,10 @@ class StorageDamaged(StorageError):
 
     def __str__(self) -> str:
         return self.what + (f" (set aside as {self.kept_as})" if self.kept_as else "")
+
+
+class SpoolDamaged(StorageError):
+    """The spool as a whole cannot go on; a new start repairs it. It says nothing about the message that was asked for."""
 
 
 class StorageLocked(StorageError):
