@@ -183,14 +183,19 @@ class Message:
         write_durably(Path(path), self.content, prefix, None if part is None else Path(part))
 
     def replace_content(self, content: bytes | EmailMessage) -> None:
-        """Puts another content, header and all, in the place of the present one; line ends become CRLF."""
+        """Puts another content, header and all, in the place of the present one; line ends become CRLF.
+
+        Raises: PenstockError while the content has not arrived whole.
+        """
+        self._need_whole()
         self._content, self._header = MemoryContent(as_content(content)), None
 
     def fork(self, recipients: Iterable[Recipient | Address | str]) -> Message:
         """Moves recipients, with their properties, to a copy that goes on after this sink; the copy, which may be edited too.
 
-        Raises: ValueError when one is not among the recipients or none is given.
+        Raises: ValueError when one is not among the recipients or none is given; PenstockError while the content has not arrived whole.
         """
+        self._need_whole()
         moved = []
         for wanted in list(recipients):
             recipient = wanted if isinstance(wanted, Recipient) else self.recipients.find(wanted)
@@ -255,6 +260,10 @@ class Message:
             joined = _with_header(self._header, content, record)
             record.header, record.body_offset = joined.head, joined.skip
         return record, content
+
+    def _need_whole(self) -> None:
+        if not self.work.complete:
+            raise PenstockError("the content has not arrived whole yet; do this at EndOfData or Submission")
 
     def _need_content(self) -> Content:
         content = self.work.content

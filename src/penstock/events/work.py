@@ -42,15 +42,16 @@ class MessageWork:
 
     ``content_id`` names the content in the spool, "" while it is not there; ``dirty`` says that something must be recorded; ``rewritten``
     that the content itself is another than the spool's; ``forks`` are the copies that sinks split off, each to go on after the binding that
-    did it.
+    did it. ``complete`` is False while the content still comes: only its beginning is here then.
     """
 
-    __slots__ = ("content", "content_id", "dirty", "forks", "record", "rewritten")
+    __slots__ = ("complete", "content", "content_id", "dirty", "forks", "record", "rewritten")
 
     def __init__(self, record: MessageRecord, content: Content | None = None, content_id: str = "") -> None:
         self.record = record
         self.content = content
         self.content_id = content_id
+        self.complete = True
         self.forks: list[MessageWork] = []
         self.dirty = False
         self.rewritten = False
