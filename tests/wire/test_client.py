@@ -423,6 +423,61 @@ def test_an_edited_command_is_what_it_was_and_its_answer_names_it() -> None:
     assert machine.data_to_send() == b"mail from:<x@y> XFOO=1\r\n"
 
 
+def test_only_the_last_event_may_be_treated_otherwise() -> None:
+    machine = greeted()
+    said(machine, MAIL, NO)
+    said(machine, raw("NOOP"), OK)
+    with pytest.raises(LocalProtocolError):
+        machine.treat_as_accepted()
+
+
+def test_lmtp_counts_the_answers_of_each_message_anew() -> None:
+    machine = in_transaction(2, LMTP)
+    for recipients in (2, 1):
+        said(machine, Data(), GO)
+        machine.begin_content()
+        machine.end_content()
+        answers = [event.recipient for event in heard(machine, OK * recipients) if isinstance(event, ContentAnswer)]
+        assert answers == list(range(recipients))
+        assert machine.state is ClientState.READY
+        said(machine, MAIL, OK)
+        said(machine, RCPT, OK)
+
+
+@pytest.mark.parametrize(
+    ("settings", "command", "answer"),
+    [(LMTP, Data(), GO), (LMTP, Bdat(0), OK), (SETTINGS, Bdat(0), OK), (LMTP, Bdat(0, last=True), OK), (SETTINGS, Bdat(0, last=True), OK)],
+)
+def test_content_for_nobody_cannot_be_granted(settings: ClientSettings, command: Sendable, answer: bytes) -> None:
+    machine = greeted(settings=settings)
+    for sent in (MAIL, RCPT, command):
+        machine.send(sent)
+    assert [type(event) for event in heard(machine, OK + NO + answer)][-2:] == [Broken, Closed]
+
+
+def test_a_chunk_that_ends_in_cr_spoils_an_empty_last_one_but_not_the_next_message() -> None:
+    for command in (Bdat(0, last=True), Reset()):
+        machine = in_transaction()
+        machine.send(Bdat(1))
+        machine.content(b"\r")
+        heard(machine, OK)
+        if command == Reset():
+            for sent in (Reset(), MAIL, RCPT):
+                said(machine, sent, OK)
+            machine.send(Bdat(1, last=True))
+            machine.content(b"x")
+        else:
+            with pytest.raises(LocalProtocolError, match="bare CR or LF"):
+                machine.send(command)
+
+
+def test_nothing_that_comes_after_the_end_is_heard() -> None:
+    machine = greeted()
+    machine.send(MAIL)
+    machine.receive_data(b"")
+    assert heard(machine, OK) == [Closed(Ending.EOF, (MAIL,))]
+
+
 # How a session ends: from which state, what is outstanding, what the server does, and what is certain then.
 @pytest.mark.parametrize(
     ("state", "commands", "data", "expected"),

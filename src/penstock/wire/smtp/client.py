@@ -124,7 +124,7 @@ class ClientMachine(ClientIntake):
         Raises: LocalProtocolError when the last event was no such refusal, or with LMTP for a RCPT, as it would not be answered for.
         """
         refused, lmtp = self._refused, self._settings.protocol == "lmtp"
-        if refused is None or self._told:
+        if refused is None:
             raise self._misuse("treat_as_accepted")
         if isinstance(refused, Mail) and self._state is ClientState.READY:
             self._accepted = 0

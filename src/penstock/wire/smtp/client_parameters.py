@@ -67,7 +67,7 @@ class Built(msgspec.Struct, Generic[_Command], frozen=True):
     Args:
         command: ready to send, unless ``unmet`` says otherwise.
         unmet: what is missing.
-        dropped: upper-case names of further parameters that were left out, REQUIRETLS perhaps, which forbids to go on (RFC 8689 §4.2.1).
+        dropped: upper-case names of further parameters that were left out, REQUIRETLS perhaps, which forbids to go on (RFC 8689 §4).
     """
 
     command: _Command
@@ -116,7 +116,7 @@ def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offe
         offered: by the server.
 
     Raises: LocalProtocolError when the address or a parameter cannot be written in a line.
-    Source: RFC 5321 §4.1.1.2, RFC 1870 §3, RFC 6152 §3, RFC 6531 §3.4, RFC 3461 §5.2.1.
+    Source: RFC 5321 §4.1.1.2, RFC 1870 §6, RFC 6152 §3, RFC 6531 §3.4, RFC 3461 §5.2.1.
     """
     words, unmet = [f"MAIL FROM:<{_path(sender)}>"], set()
     if facts.size is not None and "SIZE" in offered:
@@ -124,7 +124,7 @@ def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offe
         if offered.size is not None and facts.size > offered.size:
             unmet.add(Needs.SIZE)
     if "8BITMIME" in offered:
-        # "7BIT" is what a MAIL without BODY means (RFC 6152 §2): it says nothing, and is not repeated.
+        # "7BIT" is what a MAIL without BODY means (RFC 6152 §3): it says nothing, and is not repeated.
         if facts.eight_bit or parameters.body == "8BITMIME":
             words.append("BODY=8BITMIME")
     elif facts.eight_bit:

@@ -103,8 +103,7 @@ class ReplyReader:
         data, start, line = self._input, self._position, self._line
         end = data.find(b"\n", start)
         stop = end if end >= 0 else len(data)
-        # One octet more than the limit: it may be the CR of the line's end.
-        line += data[start : min(stop, start + max(self._limits.reply_line + 1 - len(line), 0))]
+        line += data[start : min(stop, start + max(self._limits.reply_line - len(line), 0))]
         if stop > start:
             self._after_cr = data[stop - 1] == _CR
         self._length += stop - start
