@@ -535,7 +535,7 @@ def test_how_a_session_ends(state: ClientState, commands: list[Sendable], data: 
     assert events + heard(machine, b"") == expected
     assert machine.is_closed
     machine.receive_data(b"250 late\r\n")
-    assert (heard(machine, b""), machine.pending) == ([], 0)
+    assert (heard(machine, b""), machine.pending, machine.outstanding) == ([], 0, ())
 
 
 @pytest.mark.parametrize("end", ["eof", "421", "disconnect", "garbage"])
