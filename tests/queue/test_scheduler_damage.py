@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from penstock.errors import StorageDamaged
+from penstock.errors import SpoolDamaged
 from penstock.observe.log import get_log
 from penstock.queue.scheduler import Scheduler, SchedulerSettings
 from penstock.storage.base import Entry
@@ -19,7 +19,7 @@ async def test_a_damaged_index_is_told_and_nothing_more_is_started(monkeypatch: 
     told: list[bool] = []
 
     def damaged(*_: object) -> list[Entry]:
-        raise StorageDamaged("the index")
+        raise SpoolDamaged("the index")
 
     spool = MemorySpool()
     await spool.open()

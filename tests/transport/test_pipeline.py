@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -14,10 +15,10 @@ from hosts.running import Running, until
 from penstock import Address, Recipient, Sink, on
 from penstock.errors import PenstockError, StorageDamaged
 from penstock.events import Delivered as DeliveredEvent
-from penstock.events import LocalDelivery, Submission
+from penstock.events import EndOfData, LocalDelivery, Submission
 from penstock.events.binding import Plug
 from penstock.mail.envelope import Envelope
-from penstock.mail.message import MessageRecord, encode_record
+from penstock.mail.message import MessageRecord, decode_record, encode_record
 from penstock.storage.base import Entry, Put
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
 from penstock.transport.stage import Stage, move
@@ -532,3 +533,124 @@ async def test_a_message_whose_content_is_damaged_is_held_not_tried_for_days() -
         server.transport.start()
         await server.until(lambda: server.kept()[0].held, "held")
         assert server.kept()[0].held == "damaged: checksum of segment 7"
+
+
+class AtEndOfData(Sink[None]):
+    """Does at EndOfData what a test wants."""
+
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        self.act = act
+
+    @on(EndOfData)
+    async def run(self, event: EndOfData) -> Any:
+        return self.act(event)
+
+
+@pytest.mark.parametrize("rewrite", ["", "parent", "fork"])
+async def test_a_fork_made_before_the_message_was_accepted_is_accepted_with_it(tmp_path: Path, rewrite: str) -> None:
+    """All parts are durable before the 250, in one group, and each is delivered with its own content."""
+
+    def split(event: EndOfData) -> None:
+        if rewrite == "parent":
+            event.message.replace_content(b"Subject: new\r\n\r\nNew.\r\n")
+        for recipient in event.message.recipients[1:]:
+            part = event.message.fork([recipient])
+            if rewrite == "fork":
+                part.replace_content(f"To: {recipient.address}\r\n\r\nYours.\r\n".encode())
+
+    never = asyncio.Event()
+
+    async def hang(event: Submission) -> None:
+        await never.wait()
+
+    spool = EmbeddedSpool(EmbeddedSettings(tmp_path))
+    async with Running(AtEndOfData(split), AtSubmission(hang), spool=spool) as server:
+        await deliver_one(server, "a@example.com", "b@example.com", "c@example.com")
+        assert len(server.kept()) == 3
+    box = Mailbox()
+    async with Running(box, spool=EmbeddedSpool(EmbeddedSettings(tmp_path))) as server:
+        await empty(server)
+    assert box.recipients == ["a@example.com", "b@example.com", "c@example.com"]
+    for _, recipient, content in box.mail:
+        forked = f"To: {recipient}\r\n\r\nYours.\r\n".encode()
+        wanted = {"": b"Hello.\r\n", "parent": b"New.\r\n", "fork": b"Hello.\r\n" if recipient == "a@example.com" else forked}
+        assert content.endswith(wanted[rewrite])
+
+
+async def test_forks_of_a_quarantined_message_are_held_with_it() -> None:
+    """Nothing of it is lost, nothing goes on."""
+
+    def split(event: EndOfData) -> Quarantine:
+        event.message.fork([event.message.recipients[1]])
+        return Quarantine("odd")
+
+    async with Running(AtEndOfData(split), Mailbox()) as server:
+        await deliver_one(server, "a@example.com", "b@example.com")
+        assert [entry.held for entry in server.kept()] == ["odd", "odd"]
+
+
+async def test_what_waits_for_different_things_waits_apart() -> None:
+    """Delivered, put off, taken by nobody, forwarded: only the deferred one is tried again, and only one is held."""
+    tried: list[str] = []
+
+    class Mixed(Sink[None]):
+        @on(LocalDelivery, blocking=False)
+        def deliver(self, event: LocalDelivery) -> Any:
+            local = event.recipient.address.local
+            tried.append(local)
+            if local == "later" and tried.count("later") < 3:
+                return Defer(after=timedelta(milliseconds=5))
+            return {"nobody": None, "forward": Forward(("new@example.com",))}.get(local, Delivered(local))
+
+    async with Running(Mixed()) as server:
+        await deliver_one(server, "now@example.com", "later@example.com", "nobody@example.com", "forward@example.com")
+        await server.until(lambda: len(server.kept()) == 1, "only the held one is left")
+        (entry,) = server.kept()
+        assert entry.held == "nothing delivers to nobody@example.com"
+        assert [str(r.address) for r in decode_record(entry.record).envelope.recipients] == ["nobody@example.com"]
+    assert sorted(tried) == ["forward", "later", "later", "later", "new", "nobody", "now"]
+
+
+async def test_a_report_that_nobody_takes_ends() -> None:
+    """Forged senders elsewhere cannot fill the spool with reports that are held for ever."""
+
+    class Local(Sink[None]):
+        @on(LocalDelivery, blocking=False)
+        def deliver(self, event: LocalDelivery) -> Bounce | None:
+            return Bounce("5.4.6", "loop") if event.recipient.address.domain == "example.com" else None
+
+    async with Running(Local()) as server:
+        await deliver_one(server, "bob@example.com")
+        await empty(server)
+
+
+async def test_no_message_is_worked_on_twice_at_once(tmp_path: Path) -> None:
+    """Looking into the spool while mail is being accepted starts nothing that will be offered anyway."""
+    seen: Counter[str] = Counter()
+
+    class Count(Sink[None]):
+        @on(LocalDelivery)
+        async def deliver(self, event: LocalDelivery) -> Delivered:
+            seen[event.message.id] += 1
+            return Delivered()
+
+    async with Running(Count(), spool=EmbeddedSpool(EmbeddedSettings(tmp_path))) as server:
+        clients = [await server.client() for _ in range(20)]
+        going = True
+
+        async def look() -> None:
+            while going:
+                server.transport._scheduler.wake()
+                await asyncio.sleep(0)
+
+        looking = asyncio.ensure_future(look())
+        for _ in range(20):
+            await asyncio.gather(*(client.send() for client in clients))
+        await empty(server)
+        going = False
+        await looking
+        for client in clients:
+            client.close()
+    assert len(seen) == 400
+    assert set(seen.values()) == {1}

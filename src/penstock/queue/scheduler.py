@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import StorageDamaged
+from ..errors import SpoolDamaged, StorageDamaged
 from ..events.work import MessageWork
 from ..observe.log import Log
 from ..storage.base import Entry, Put, Spool
@@ -81,18 +81,26 @@ class Scheduler:
         self._idle.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def expect(self, message_id: str) -> None:
+        """Tells of a message that is about to be in the spool and will be offered: nothing else may start it meanwhile."""
+        self._known.add(message_id)
+
+    def forget(self, message_id: str) -> None:
+        """Tells that an expected message will not be offered."""
+        self._known.discard(message_id)
+
     def offer(self, work: MessageWork) -> None:
-        """Takes a message that is in the spool and due now."""
+        """Takes a message that is in the spool and due now, and that was expected."""
         if self._stopped:
             return
         if self._active < self._settings.active and not self._ready:
             self._start(work.record.id, work)
         elif len(self._ready) < self._settings.ready and self._ready_octets < self._settings.ready_octets:
             size = work.content.size if work.content else 0
-            self._known.add(work.record.id)
             self._ready.append((work.record.id, work, size))
             self._ready_octets += size
         else:
+            self._known.discard(work.record.id)
             self._backlog = True
 
     def wake(self) -> None:
@@ -109,7 +117,7 @@ class Scheduler:
         wanted = self._settings.active
         try:
             found = self._spool.due(self._now(), len(self._known) + wanted)
-        except StorageDamaged as error:
+        except SpoolDamaged as error:
             self._damaged(str(error))
             return
         fresh = [entry for entry in found if entry.id not in self._known][:wanted]
@@ -148,7 +156,7 @@ class Scheduler:
         """Sets the timer for what is due next; what is known is on its way and counts no more."""
         try:
             due = self._spool.next_due()
-        except StorageDamaged as error:
+        except SpoolDamaged as error:
             self._damaged(str(error))
             return
         if due is not None and not self._stopped:
@@ -177,8 +185,10 @@ class Scheduler:
         try:
             waiting = self._run(job)
         except Exception as error:
-            self._broke(message_id, error)
             waiting = None
+            self._ended(message_id)
+            self._broke(message_id, error)
+            return
         if waiting is None:
             self._ended(message_id)
             return
@@ -192,6 +202,7 @@ class Scheduler:
         except Exception as error:
             self._broke(message_id, error)
         finally:
+            # Whatever happened, its place is free again.
             self._ended(message_id)
             self._fill()
             if self._backlog and not self._ready:
@@ -206,7 +217,13 @@ class Scheduler:
     def _broke(self, message_id: str, error: Exception) -> None:
         """An error of ours: the message stays in the spool, out of the way, so that it neither is lost nor spins."""
         self._log.error("message could not be worked on", message=message_id, error=f"{type(error).__name__}: {error}", exc_info=error)
-        entry = self._spool.get(message_id)
+        try:
+            if isinstance(error, SpoolDamaged):
+                raise error
+            entry = self._spool.get(message_id)
+        except SpoolDamaged as damage:
+            self._damaged(str(damage))
+            return
         if entry is not None:
             held = f"damaged: {error}" if isinstance(error, StorageDamaged | msgspec.DecodeError) else entry.held
             again = msgspec.structs.replace(entry, due=self._now() + BROKEN_WAIT, held=held)

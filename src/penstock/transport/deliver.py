@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .pipeline import Parts
 
 Result = tuple[Recipient, Outcome]
+Asked = tuple[LocalDelivery, Coroutine[Any, Any, Outcome]]
 Step = Coroutine[Any, Any, None] | None
 
 
@@ -41,23 +42,25 @@ class Deliveries:
     def start(self, work: MessageWork) -> Step:
         """Serves all recipients: at once, or in the coroutine it returns."""
         results: list[Result] = []
-        events = [self._event(work, recipient) for recipient in work.record.envelope.recipients]
-        for index, event in enumerate(events):
+        recipients = list(work.record.envelope.recipients)
+        for index, recipient in enumerate(recipients):
+            # Made one by one and let go: what handlers parse of a large message hangs on the event.
+            event = self._event(work, recipient)
             answer = self._parts.dispatcher.ask(event, self._chain)
             if not isinstance(answer, Outcome):
-                return self._rest(work, events[index:], results, answer)
+                return self._rest(work, recipients[index + 1 :], results, (event, answer))
             results.append((event.work, answer))
         return self.start(work) if self._end(work, results) else None
 
-    async def _rest(
-        self, work: MessageWork, events: list[LocalDelivery], results: list[Result], first: Coroutine[Any, Any, Outcome]
-    ) -> None:
-        outcome = await first
-        results.append((events[0].work, outcome))
-        for event in events[1:]:
+    async def _rest(self, work: MessageWork, recipients: list[Recipient], results: list[Result], first: Asked) -> None:
+        event, waiting = first
+        outcome = await waiting
+        # After the handlers: what they changed about the recipient goes on with it.
+        results.append((event.work, outcome))
+        for recipient in recipients:
+            event = self._event(work, recipient)
             answer = self._parts.dispatcher.ask(event, self._chain)
             outcome = answer if isinstance(answer, Outcome) else await answer
-            # After the handlers: what they changed about the recipient goes on with it.
             results.append((event.work, outcome))
         if self._end(work, results):
             step = self.start(work)

@@ -92,16 +92,33 @@ class Transport:
         """
         record = work.record
         work.content_id = record.id
-        entry = Entry(record.id, Stage.SUBMITTED.value, encode_record(record), record.id, "", 0.0, held)
+        forks, work.forks = work.forks, []
+        changes = [Put(_entry(work, held), work.content), *(self._keep_fork(fork, work, held) for fork in forks)]
         work.dirty = work.rewritten = False
+        self._scheduler.expect(record.id)
 
         def durable(future: asyncio.Future[None]) -> None:
             error = StorageUnavailable("the server is stopping") if future.cancelled() else future.exception()
-            done(error)
-            if error is None and not held:
-                self._scheduler.offer(work)
+            try:
+                done(error)
+            finally:
+                self._accepted(work, bool(forks), error is None and not held)
 
-        self._spool.commit([Put(entry, work.content)]).add_done_callback(durable)
+        self._spool.commit(changes).add_done_callback(durable)
+
+    def _accepted(self, work: MessageWork, forked: bool, going_on: bool) -> None:
+        if not going_on:
+            self._scheduler.forget(work.record.id)
+            return
+        self._scheduler.offer(work)
+        if forked:
+            self._scheduler.soon(self._parts.server.now())
+
+    def _keep_fork(self, fork: MessageWork, parent: MessageWork, held: str) -> Put:
+        """A copy that a sink split off before the message was accepted; it shares the content unless it was given another."""
+        shared = fork.content is parent.content
+        fork.content_id = parent.content_id if shared else fork.record.id
+        return Put(_entry(fork, held), None if shared else fork.content)
 
     async def submit(self, work: MessageWork) -> str:
         """Takes a message from a sink; its id, when it is durable. Raises StorageUnavailable."""
@@ -130,10 +147,10 @@ class Transport:
         work = MessageWork(record, self._spool.content(current), current.content)
         if Stage(current.stage) is Stage.ROUTED:
             return self._deliveries.start(work)
-        if record.received < self._started:
-            # Another process, or this one before a Defer, may have begun this stage: let sinks see that.
+        if record.received < self._started and not current.due:
+            # Another process may have begun this stage: let sinks see that. A deferral has counted itself.
             record.attempt += 1
-            self._record(work, Stage.SUBMITTED)
+            self._spool.append([self._put(work, {})])
         return self._submission(work)
 
     def _submission(self, work: MessageWork) -> Step:
@@ -167,32 +184,37 @@ class Transport:
     def _conclude(self, concluded: list[tuple[MessageWork, Outcome]]) -> Step:
         """Records a message and its copies after Submission, all in one group, and goes on with those that go on."""
         changes: list[Change] = []
-        going_on = []
+        contents: dict[int, str] = {}
+        going_on = None
         for work, outcome in concluded:
             verdict = outcome.verdict
             if isinstance(verdict, Reject):  # a sink that failed with on_error = "reject"
                 verdict = Bounce("5.3.0", "The mail system failed")
             if verdict is None:
-                going_on.append(work)
                 if work.dirty or len(concluded) > 1:
-                    changes.append(self._put(work, Stage.ROUTED))
+                    changes.append(self._put(work, contents, Stage.ROUTED))
+                if work is concluded[0][0]:
+                    going_on = work
+                else:
+                    # A copy is taken up from the spool like any other message, so that only one place ever starts it.
+                    self._scheduler.soon(self._parts.server.now())
             elif isinstance(verdict, Drop):
                 self._log_end(work, "dropped", outcome, verdict.reason)
                 changes.append(Remove(work.record.id))
             elif isinstance(verdict, Quarantine):
                 self._log_end(work, "quarantined", outcome, verdict.reason)
-                changes.append(self._put(work, Stage.SUBMITTED, held=verdict.reason or "quarantined"))
+                changes.append(self._put(work, contents, held=verdict.reason or "quarantined"))
             elif isinstance(verdict, Bounce):
                 self._log_end(work, "bounced", outcome, verdict.text)
                 changes += self._settler.bounce_all(work, verdict)
             else:
                 assert isinstance(verdict, Defer)
-                changes += self._defer(work, outcome, verdict)
+                changes += self._defer(work, contents, outcome, verdict)
         if changes:
             self._spool.append(changes)
-        return self._go_on(going_on)
+        return self._deliver(going_on) if going_on is not None else None
 
-    def _defer(self, work: MessageWork, outcome: Outcome, verdict: Defer) -> list[Change]:
+    def _defer(self, work: MessageWork, contents: dict[int, str], outcome: Outcome, verdict: Defer) -> list[Change]:
         due = self._settler.next_due(work.record, verdict)
         if due is None:
             return self._settler.bounce_all(work, Bounce("4.4.7", "The message waited for too long"))
@@ -200,13 +222,7 @@ class Transport:
         work.record.deferrals += 1
         self._log_end(work, "deferred", outcome, verdict.text, until=due)
         self._scheduler.soon(due)
-        return [self._put(work, Stage.SUBMITTED, due=due)]
-
-    def _go_on(self, works: list[MessageWork]) -> Step:
-        if len(works) == 1:
-            return self._deliver(works[0])
-        steps = [step for step in map(self._deliver, works) if step is not None]
-        return _all(steps) if steps else None
+        return [self._put(work, contents, due=due)]
 
     def _deliver(self, work: MessageWork) -> Step:
         work.record.done, work.record.attempt = [], 0
@@ -216,22 +232,20 @@ class Transport:
             return None
         return self._deliveries.start(work)
 
-    def _put(self, work: MessageWork, stage: Stage, due: float = 0.0, held: str = "") -> Put:
+    def _put(self, work: MessageWork, contents: dict[int, str], stage: Stage = Stage.SUBMITTED, due: float = 0.0, held: str = "") -> Put:
+        """The change that keeps a message at a stage; ``contents`` knows which new contents this group of changes keeps already."""
         move(Stage.SUBMITTED, stage)
-        record = work.record
-        content = None
+        record, content = work.record, None
         if work.rewritten:
-            work.content_id = content_id = self._parts.server.new_id()
-            content = work.content
-        else:
-            content_id = work.content_id
+            known = contents.get(id(work.content))
+            if known is None:
+                known, content = self._parts.server.new_id(), work.content
+                contents[id(work.content)] = known
+            work.content_id = known
         if stage is Stage.ROUTED:
             record = msgspec.structs.replace(record, done=[], attempt=0, deferrals=0)
         work.dirty = work.rewritten = False
-        return Put(Entry(record.id, stage.value, encode_record(record), content_id, "", due, held), content)
-
-    def _record(self, work: MessageWork, stage: Stage) -> None:
-        self._spool.append([self._put(work, stage)])
+        return Put(Entry(record.id, stage.value, encode_record(record), work.content_id, "", due, held), content)
 
     def _facts(self, work: MessageWork) -> Facts:
         return Facts(self._parts.server, None, work)
@@ -246,6 +260,5 @@ async def _later(answer: Coroutine[Any, Any, Outcome], then: Callable[[Outcome],
         await step
 
 
-async def _all(steps: list[Coroutine[Any, Any, None]]) -> None:
-    for step in steps:
-        await step
+def _entry(work: MessageWork, held: str) -> Entry:
+    return Entry(work.record.id, Stage.SUBMITTED.value, encode_record(work.record), work.content_id, "", 0.0, held)

@@ -6,7 +6,10 @@ The report about a failure is written in the same group as the removal of what f
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..events.dispatch import Outcome
 from ..events.recipients import Recipients
@@ -30,6 +33,16 @@ _FORWARDS = "penstock.forwards"
 # Forwarding from one local address to the next this often is a loop.
 MAX_FORWARDS = 10
 _EXPIRED = Bounce("4.4.7", "The message could not be delivered for too long")
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Recipients that wait for the same thing: when they are due, or why they are held, and whether that is a deferral."""
+
+    recipients: list[Recipient]
+    due: float
+    held: str
+    deferrals: int
 
 
 class Settler:
@@ -56,19 +69,33 @@ class Settler:
         failures, deferred, unserved, forwarded = _sort(results)
         due = self._put_off(work, deferred, failures)
         changes = self._report(work, failures)
-        pending = [*(r for r, _ in deferred), *unserved, *forwarded] if due is not None else [*unserved, *forwarded]
-        work.record.envelope.recipients = pending
-        if not pending:
+        groups = [_Group([r for r, _ in deferred], due, "", 1)] if deferred and due is not None else []
+        groups += [_Group(forwarded, 0.0, "", 0)] if forwarded else []
+        groups += self._unserved(work, unserved) if unserved else []
+        if not groups:
             changes.append(Remove(work.record.id))
-        else:
-            held = self._hold(work, unserved) if unserved else ""
-            work.record.deferrals += 1 if deferred else 0
-            now_due = 0.0 if forwarded or due is None else due
-            changes.append(Put(_entry(work, due=now_due, held=held)))
-            if now_due:
-                self._scheduler.soon(now_due)
+        # Each group waits for something else, so each becomes a message of its own; the content is shared.
+        for number, group in enumerate(groups):
+            changes.append(self._keep(work, group, new=number > 0))
         self._spool.append(changes)
-        return bool(forwarded) and not unserved
+        if not groups:
+            return False
+        work.record.envelope.recipients = groups[0].recipients
+        work.record.deferrals += groups[0].deferrals
+        return bool(forwarded) and groups[0].recipients is forwarded
+
+    def _keep(self, work: MessageWork, group: _Group, new: bool) -> Change:
+        """The change that keeps a group of recipients: as the message itself, or as a new one."""
+        record = msgspec.structs.replace(
+            work.record,
+            envelope=msgspec.structs.replace(work.record.envelope, recipients=group.recipients),
+            deferrals=work.record.deferrals + group.deferrals,
+        )
+        if new:
+            record.id, record.parent = self._parts.server.new_id(), work.record.id
+        if not group.held and (new or group.due):
+            self._scheduler.soon(group.due or self._parts.server.now())
+        return Put(Entry(record.id, Stage.ROUTED.value, encode_record(record), work.content_id, "", group.due, group.held))
 
     def bounce_all(self, work: MessageWork, verdict: Bounce) -> list[Change]:
         """The changes that end a message and report all its recipients as failed."""
@@ -95,10 +122,14 @@ class Settler:
             self._log.info("deferred", message=work.record.id, to=str(recipient.address), reason=verdict.text, until=times[0])
         return min(t for t in times if t is not None)
 
-    def _hold(self, work: MessageWork, unserved: list[Recipient]) -> str:
+    def _unserved(self, work: MessageWork, unserved: list[Recipient]) -> list[_Group]:
+        """Recipients that no sink takes are held; but a report that nobody takes ends, or anybody could fill the spool with them."""
         names = ", ".join(str(r.address) for r in unserved)
+        if work.record.origin == "dsn":
+            self._log.warning("a report could not be delivered and is dropped", message=work.record.id, to=names)
+            return []
         self._log.warning("held: nothing delivers to these recipients", message=work.record.id, to=names)
-        return f"nothing delivers to {names}"
+        return [_Group(unserved, 0.0, f"nothing delivers to {names}", 0)]
 
     def _report(self, work: MessageWork, failures: list[Failure]) -> list[Change]:
         """The change that submits a DSN, if one is due. Mail from the null path is answered by nobody (RFC 5321 §4.5.5)."""
@@ -155,7 +186,3 @@ def _forward(recipient: Recipient, verdict: Forward, forwarded: list[Recipient],
         orcpt = recipient.orcpt or f"rfc822;{recipient.address}"
         properties = {**recipient.properties, _FORWARDS: times}
         listed.add(address, notify=recipient.notify, orcpt=orcpt, properties=properties)
-
-
-def _entry(work: MessageWork, due: float, held: str) -> Entry:
-    return Entry(work.record.id, Stage.ROUTED.value, encode_record(work.record), work.content_id, "", due, held)
