@@ -131,6 +131,99 @@ def test_an_error_says_where_what_and_what_to_do(tmp_path: Path, text: str, wher
     assert hint in error.hint
 
 
+SHIELD = '[[binding]]\nname = "x"\nsink = "penstock.sinks:ShieldsUp"\n'
+DOMAIN = '[domain."example.com"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        (LISTENER + "[limits]\nmessage_size = inf\n", "limits.message_size", "inf is not a size"),
+        (LISTENER + "[limits]\nmessage_size = nan\n", "limits.message_size", "nan is not a size"),
+        (LISTENER + f'[limits]\nmessage_size = "{"9" * 400}"\n', "limits.message_size", "that is not a size"),
+        (LISTENER + f"[limits]\nmessage_size = {'9' * 400}\n", "limits.message_size", "that is not a size"),
+        (LISTENER + "[limits]\nrecipients = -1\n", "limits.recipients", "it is above 0"),
+        (LISTENER + "[limits]\nidle = inf\n", "limits.idle", "inf is not a duration"),
+        (LISTENER + "[retry]\njitter = nan\n", "retry", "a jitter from 0 to below 1"),
+        (LISTENER + "[retry]\njitter = 1\n", "retry", "a jitter from 0 to below 1"),
+        (LISTENER + "[retry]\nintervals = [0]\n", "retry.intervals", "an interval is above 0"),
+        (LISTENER + SHIELD + "timeout = inf\n", "binding.x.timeout", "inf is not a duration"),
+        (LISTENER + SHIELD + 'run_in = "process"\n', "binding.x.run_in", "'process' is not available yet"),
+        (LISTENER + SHIELD + 'match = { listener = "smpt" }\n', "binding.x.match.listener", "there is no listener 'smpt'"),
+        (LISTENER + SHIELD + 'match = { listener = ["mx", "sub*"] }\n', "binding.x.match.listener", "there is no listener 'sub*'"),
+        (LISTENER + SHIELD.replace('"x"', '""'), "binding.", "the name is empty"),
+        (LISTENER.replace('"mx"', '""'), "listener", "'' is no name for a listener"),
+        (LISTENER.replace('"mx"', '"m*"'), "listener", "'m*' is no name for a listener"),
+        (LISTENER + DOMAIN + '[domain."Example.COM"]\n', 'domain."Example.COM"', "two tables for this domain"),
+        (LISTENER + '[domain."example.com."]\n', 'domain."example.com."', "ends in a dot"),
+        (LISTENER + DOMAIN + 'recipients = ["ann@example.com"]\n', 'domain."example.com".recipients', "is no local part"),
+        (LISTENER + DOMAIN + 'recipients = ["sales*"]\n', 'domain."example.com".recipients', "is no local part"),
+        (LISTENER + DOMAIN + 'aliases = ""\n', 'domain."example.com".aliases', "'' is no path"),
+        (LISTENER + DOMAIN + 'deliver = "drop:a\\u0000b"\n', 'domain."example.com".deliver', "a NUL"),
+    ],
+)
+def test_what_could_never_work_is_refused(tmp_path: Path, text: str, where: str, what: str) -> None:
+    """Not by the first message that does not arrive, but when the file is read."""
+    error = _fails(tmp_path, SERVER + text)
+    assert error.where.endswith(f": {where}")
+    assert what in error.what
+
+
+@pytest.mark.parametrize("line", ['recipient_delimiter = "@"', 'recipient_delimiter = "a"', 'recipient_delimiter = " "', 'spool = ""'])
+def test_what_the_server_table_cannot_mean_is_refused(tmp_path: Path, line: str) -> None:
+    """A letter as delimiter would cut every name that holds it; an empty folder would be that of the file."""
+    assert _fails(tmp_path, f"{SERVER}{line}\n{LISTENER}").where.endswith(f"server.{line.partition(' ')[0]}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ok"),
+    [
+        ("127.0.0.1:2525", "127.0.0.1:2525", False),
+        ("0.0.0.0:2525", "127.0.0.1:2525", False),
+        ("[::1]:2525", "[0:0:0:0:0:0:0:1]:2525", False),
+        ("127.0.0.1:2525", "127.0.0.2:2525", True),
+        ("0.0.0.0:2525", "[::]:2525", True),
+        ("127.0.0.1:0", "127.0.0.1:0", True),
+    ],
+)
+def test_two_listeners_cannot_have_one_address(tmp_path: Path, first: str, second: str, ok: bool) -> None:
+    """One that stands for all addresses takes the others too; each family is on its own, and port 0 is a free one each time."""
+    text = f'{SERVER}[[listener]]\nname = "a"\naddress = "{first}"\n[[listener]]\nname = "b"\naddress = "{second}"\n'
+    if ok:
+        assert len(_load(tmp_path, text).listeners) == 2
+        return
+    error = _fails(tmp_path, text)
+    assert error.where.endswith("listener.b.address")
+    assert f"listener 'a' has {first} already" in error.what
+
+
+@pytest.mark.parametrize(
+    ("deliver", "ok"),
+    [
+        ("maildir:data/spool/{local}", False),
+        ("maildir:data/{local}", False),
+        ("maildir:data/{local}/Maildir", False),
+        ("drop:data/spool", False),
+        ("drop:data/spool/worker-0/journal", False),
+        ("drop:data", True),
+        ("maildir:data/mail/{local}", True),
+        ("maildir:data/x-{local}", True),
+    ],
+)
+def test_no_delivery_leads_into_the_spool(tmp_path: Path, deliver: str, ok: bool) -> None:
+    """Nor could a local part lead there, such as one that is called as the spool is."""
+    text = SERVER + 'spool = "data/spool"\n' + LISTENER + f'{DOMAIN}deliver = "{deliver}"\n'
+    if ok:
+        _load(tmp_path, text)
+    else:
+        assert "leads into the spool" in _fails(tmp_path, text).what
+
+
+def test_a_word_that_is_not_known_comes_with_those_that_are(tmp_path: Path) -> None:
+    """Nobody has to look them up."""
+    assert _fails(tmp_path, '[log]\nlevel = "loud"\n').hint == "it may be: 'debug', 'info', 'warning', 'error'"
+
+
 def test_a_missing_file_names_the_ways_to_name_one(tmp_path: Path) -> None:
     """The option, the variable, and the example to start from."""
     with pytest.raises(ConfigError, match="there is no such file") as failure:
@@ -163,7 +256,7 @@ def test_sizes(text: object, octets: int) -> None:
     assert Size.parse(text) == octets
 
 
-@pytest.mark.parametrize("value", ["", "5 parsecs", "-1s", -1, True, None, "s", [5]])
+@pytest.mark.parametrize("value", ["", "5 parsecs", "-1s", -1, True, None, "s", [5], float("inf"), float("nan"), 10**400])
 def test_what_is_no_amount_is_refused(value: object) -> None:
     """True is no number, and time does not run backwards."""
     for kind in (Duration, Size):
@@ -178,7 +271,9 @@ def test_endpoints(text: str, host: str, port: int) -> None:
     assert (endpoint.host, endpoint.port) == (host, port)
 
 
-@pytest.mark.parametrize("value", ["", "25", ":25", "127.0.0.1:70000", "127.0.0.1:-1", "mx.example.com:25", "127.0.0.1:x", 25])
+@pytest.mark.parametrize(
+    "value", ["", "25", ":25", "127.0.0.1:70000", "127.0.0.1:-1", "mx.example.com:25", "127.0.0.1:x", 25, "::1:25", "127.0.0.1:2_5"]
+)
 def test_what_is_no_endpoint_is_refused(value: object) -> None:
     """Names are not looked up: which address of several would it be?"""
     with pytest.raises(ValueError, match="such as"):

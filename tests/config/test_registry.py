@@ -115,9 +115,110 @@ def test_a_module_that_raises_is_told_with_its_error(tmp_path: Path) -> None:
     assert "ZeroDivisionError: division by zero" in _fails(tmp_path, "1 / 0\n").what
 
 
+def test_a_module_that_raises_attribute_error_is_not_said_to_lack_the_class(tmp_path: Path) -> None:
+    """The mistake is within it; and a class that it really lacks may be in another module of the same name."""
+    error = _fails(tmp_path, "import os\nos.nothing_of_the_kind\nclass Mine(Sink): ...\n")
+    assert "AttributeError: module 'os' has no attribute" in error.what
+    assert error.hint.endswith(".py, line 7")
+    error = _fails(tmp_path, "class Other(Sink): ...\n")
+    assert "has no 'Mine'" in error.what
+    assert str(tmp_path) in error.hint
+
+
+@pytest.mark.parametrize("code", ["0", "1", "'bye'"])
+def test_a_module_that_ends_the_process_does_not_end_this_one(tmp_path: Path, code: str) -> None:
+    """A script bound as a sink would otherwise make ``penstock check`` exit with 0, and say nothing."""
+    error = _fails(tmp_path, f"import sys\nsys.exit({code})\n")
+    assert f"it calls sys.exit({code})" in error.what
+
+
+def test_whatever_a_module_raises_is_told(tmp_path: Path) -> None:
+    """Not only what derives from Exception."""
+    assert "GeneratorExit" in _fails(tmp_path, "raise GeneratorExit\n").what
+    assert "SystemExit" not in _fails(tmp_path, "class Own(BaseException): ...\nraise Own('two\\nlines')\n").what
+
+
+def test_ctrl_c_is_not_taken_for_a_fault_of_the_sink(tmp_path: Path) -> None:
+    """Whoever presses it while a slow module is imported means it."""
+    with pytest.raises(KeyboardInterrupt):
+        _bind(tmp_path, "raise KeyboardInterrupt\n")
+
+
+@pytest.mark.parametrize(
+    ("raised", "what"),
+    [
+        ("RuntimeError('no moon')", "Mine cannot be made: RuntimeError: no moon"),
+        ("KeyError('colour')", "Mine cannot be made: KeyError: 'colour'"),
+        ("SystemExit(3)", "Mine cannot be made: it calls sys.exit(3)"),
+        ("ValueError()", "Mine refuses its settings"),
+    ],
+)
+def test_whatever_a_sink_raises_when_it_is_made_is_told(tmp_path: Path, raised: str, what: str) -> None:
+    """With the place in the user's file."""
+    source = f"class Mine(Sink):\n    def __init__(self):\n        raise {raised}\n"
+    error = _fails(tmp_path, source + "    @on(Submission)\n    async def h(self, event): ...\n")
+    assert error.what == what
+    assert error.where.endswith("binding.mine.settings")
+    if "made: " in what and "exit" not in what:
+        assert error.hint.endswith(".py, line 8")
+
+
+def test_a_sink_that_cannot_be_given_a_log_is_told(tmp_path: Path) -> None:
+    """A frozen dataclass as a sink, say."""
+    source = (
+        "@dataclass(frozen=True)\nclass Mine(Sink):\n    def __init__(self): ...\n    @on(Submission)\n    async def h(self, event): ...\n"
+    )
+    assert "FrozenInstanceError" in _fails(tmp_path, source).what
+
+
+def _package(folder: Path, name: str, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that offers a sink under the name ``offered``."""
+    info = folder / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[penstock.sinks]\noffered = {entry}\n")
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is named by what it points to; and two packages with one name are not chosen from by chance."""
+    config = tmp_path / "penstock.toml"
+    config.write_text(f'{HEAD}\n[[binding]]\nname = "x"\nsink = "offered"\n')
+    _package(tmp_path, "first", "missing_module_of_first:Thing", monkeypatch)
+    with pytest.raises(ConfigError) as failure:
+        plugs(load(config))
+    assert failure.value.where.endswith("binding.x.sink")
+    assert "missing_module_of_first:Thing, cannot be loaded: ModuleNotFoundError" in failure.value.what
+    _package(tmp_path, "second", "penstock.sinks:ShieldsUp", monkeypatch)
+    with pytest.raises(ConfigError, match="several installed packages") as failure:
+        plugs(load(config))
+    assert "penstock.sinks:ShieldsUp" in failure.value.hint
+
+
+def test_unknown_keys_are_found_however_deep_they_are(tmp_path: Path) -> None:
+    """Dataclasses in lists and in tables by name, and those that may be left out."""
+    source = (
+        "@dataclass\nclass Inner:\n    depth: int = 3\n"
+        "@dataclass\nclass S:\n    many: list[Inner] = field(default_factory=list)\n"
+        "    named: dict[str, Inner] = field(default_factory=dict)\n    one: Inner | None = None\n"
+        "class Mine(Sink[S]):\n    @on(Submission)\n    async def handle(self, event): ...\n"
+    )
+    for settings, where in (
+        ("many = [{}, { dept = 1 }]", "settings.many[1]"),
+        ("named = { a = { dept = 1 } }", "settings.named.a"),
+        ("one = { dept = 1 }", "settings.one"),
+    ):
+        error = _fails(tmp_path, source, f"settings = {{ {settings} }}")
+        assert error.where.endswith(where)
+        assert error.hint == "did you mean 'depth'?"
+
+
 @pytest.mark.parametrize(
     ("source", "binding", "what"),
     [
+        (_handler("@on(Submission)"), "timeout = 0", "a handler needs some time"),
+        (_handler("@on(Submission)"), 'match = { size = ">1.2.3MiB" }', "should look like '>1MiB'"),
+        (_handler("@on(Submission, match=Match(listener='smpt'))"), "", "there is no listener 'smpt'"),
         ("class Mine(Sink):\n    async def on_submission(self, event): ...\n", "", "handles no event"),
         (_handler("@on(Submission)"), "priority = 40000", "40000 is not between 0 and 32767"),
         (_handler("@on(Submission)"), "priority = -1", "-1 is not between 0 and 32767"),
@@ -210,5 +311,6 @@ def test_a_maildir_template_with_an_unknown_name_is_told(tmp_path: Path) -> None
 def test_a_network_that_is_none_is_told(tmp_path: Path) -> None:
     """In the words of the sink that carries out [relay]."""
     (tmp_path / "penstock.toml").write_text(HEAD + '[relay]\nnetworks = ["10.0.0.0/33"]\n')
-    with pytest.raises(ConfigError, match=r"10\.0\.0\.0/33"):
+    with pytest.raises(ConfigError, match=r"10\.0\.0\.0/33") as failure:
         plugs(load(tmp_path / "penstock.toml"))
+    assert failure.value.where.endswith("penstock.toml: relay")

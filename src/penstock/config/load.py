@@ -6,6 +6,7 @@ import difflib
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import AddressError, ConfigError
-from ..mail.address import Address
+from ..errors import ConfigError
+from .checks import check
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, RetryTable, ServerTable
 from .values import Duration, Endpoint, Size, located
 
@@ -38,10 +39,10 @@ def load(path: Path) -> Config:
         relay=_table(raw, "relay", RelayTable, place),
         log=_table(raw, "log", LogTable, place),
         listeners=_list(raw, "listener", ListenerTable, place),
-        domains={name.lower(): convert(t, DomainTable, f'{place}: domain."{name}"') for name, t in _tables(raw, "domain", place).items()},
+        domains=_domains(raw, place),
         bindings=_list(raw, "binding", BindingTable, place),
     )
-    _check(config, place)
+    check(config)
     return config
 
 
@@ -57,11 +58,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"this is not TOML: {error}") from None
 
 
-def _tables(raw: dict[str, Any], name: str, place: str) -> dict[str, Any]:
-    value = raw.get(name, {})
+def _domains(raw: dict[str, Any], place: str) -> dict[str, DomainTable]:
+    value = raw.get("domain", {})
     if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
-        raise ConfigError(f"{place}: {name}", "tables are expected here", f'write [{name}."example.com"]')
-    return value
+        raise ConfigError(f"{place}: domain", "tables are expected here", 'write [domain."example.com"]')
+    found: dict[str, DomainTable] = {}
+    for name, table in value.items():
+        where = f'{place}: domain."{name}"'
+        if name.lower() in found:
+            raise ConfigError(where, "there are two tables for this domain", "capital and small letters mean the same in a domain")
+        found[name.lower()] = convert(table, DomainTable, where)
+    return found
 
 
 def _table(raw: dict[str, Any], name: str, cls: type[T], place: str) -> T:
@@ -81,33 +88,50 @@ def _list(raw: dict[str, Any], name: str, cls: type[T], place: str) -> list[T]:
 
 def convert(value: object, cls: type[T], where: str, folder: Path | None = None) -> T:
     """A table as an object of a dataclass, its paths taken from ``folder``, if that is given. Raises ConfigError that names the key."""
-    if is_dataclass(cls) and isinstance(value, dict):
-        _unknown_below(value, cls, where)
+    _unknown_below(value, cls, where)
     try:
         return msgspec.convert(value, cls, dec_hook=partial(_decode, folder))
     except msgspec.ValidationError as error:
         what, _, key = str(error).partition(" - at `$")
-        place = where + key.removesuffix("`").replace("[...]", "") if key else where
-        raise ConfigError(place, what[0].lower() + what[1:].replace("`", "'")) from None
+        key = key.removesuffix("`").replace("[...]", "")
+        raise ConfigError(where + key, what[0].lower() + what[1:].replace("`", "'"), _choices(cls, key)) from None
+
+
+def _choices(cls: type[Any], key: str) -> str:
+    """A hint that names the words which a key may have, where it may only have some."""
+    kind = typing.get_type_hints(cls).get(key.removeprefix(".")) if is_dataclass(cls) else None
+    words = [repr(word) for word in typing.get_args(kind) if word] if typing.get_origin(kind) is typing.Literal else []
+    return f"it may be: {', '.join(words)}" if words else ""
 
 
 def _decode(folder: Path | None, kind: type[Any], value: object) -> object:
     if kind in (Duration, Size, Endpoint):
         return kind.parse(value)
     if kind is Path and isinstance(value, str):
+        if not value or "\0" in value:
+            raise ValueError(f"{value!r} is no path")
         return located(folder, value) if folder is not None else Path(value)
-    raise ValueError(f"a value of type {kind.__name__} is expected")
+    raise ValueError(f"a value of type {getattr(kind, '__name__', kind)} is expected")
 
 
-def _unknown_below(value: dict[str, Any], cls: type[Any], where: str) -> None:
-    """Refuses keys that the dataclass, or one within it, does not have."""
-    hints = typing.get_type_hints(cls)
-    unknown_keys(value, {f.name for f in fields(cls)}, where)
-    for name, item in value.items():
-        kinds = typing.get_args(hints[name]) if isinstance(hints[name], types.UnionType) else (hints[name],)
-        inner = next((kind for kind in kinds if is_dataclass(kind)), None)
-        if inner is not None and isinstance(item, dict):
-            _unknown_below(item, typing.cast(type[Any], inner), f"{where}.{name}")
+def _unknown_below(value: object, kind: Any, where: str) -> None:
+    """Refuses keys that a dataclass, or one anywhere within it, does not have."""
+    parts = typing.get_args(kind)
+    if is_dataclass(kind) and isinstance(value, dict):
+        unknown_keys(value, {f.name for f in fields(kind)}, where)
+        hints = typing.get_type_hints(kind)
+        for name, item in value.items():
+            _unknown_below(item, hints[name], f"{where}.{name}")
+    elif typing.get_origin(kind) in (types.UnionType, typing.Union):
+        fitting = [part for part in parts if is_dataclass(part) or typing.get_origin(part)]
+        if len(fitting) == 1:  # with more, only the decoder knows which is meant
+            _unknown_below(value, fitting[0], where)
+    elif isinstance(value, list) and parts:
+        for number, item in enumerate(value):
+            _unknown_below(item, parts[0], f"{where}[{number}]")
+    elif isinstance(value, dict) and len(parts) == 2 and issubclass(typing.get_origin(kind) or object, Mapping):
+        for name, item in value.items():
+            _unknown_below(item, parts[1], f"{where}.{name}")
 
 
 def unknown_keys(value: dict[str, Any], known: set[str], where: str) -> None:
@@ -117,49 +141,3 @@ def unknown_keys(value: dict[str, Any], known: set[str], where: str) -> None:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known here are: {', '.join(sorted(known))}"
             raise ConfigError(where, f"unknown key {key!r}", hint)
-
-
-def _check(config: Config, place: str) -> None:
-    """What no single table can know."""
-    _check_listeners(config, place)
-    _check_limits(config.limits, f"{place}: limits")
-    for domain in config.domains:
-        _check_host(domain, f'{place}: domain."{domain}"', "")
-    if len(config.server.recipient_delimiter) > 1:
-        raise ConfigError(f"{place}: server.recipient_delimiter", "it is one character, or empty")
-    if not 0 <= config.server.workers <= 512:
-        raise ConfigError(f"{place}: server.workers", "it is between 0 (one a core) and 512")
-    if not config.retry.intervals or not 0 <= config.retry.jitter < 1:
-        raise ConfigError(f"{place}: retry", "it needs at least one interval, and a jitter from 0 to below 1")
-    _check_host(config.server.hostname, f"{place}: server.hostname", "write the full name of this host, such as 'mx.example.com'")
-
-
-def _check_limits(limits: LimitsTable, place: str) -> None:
-    """A limit that nothing could pass is a slip of the pen; 0 means unlimited only where the table says so."""
-    for name in ("message_size", "recipients", "connections", "connections_per_client", "idle", "command", "data", "message", "hops"):
-        if getattr(limits, name) <= 0:
-            raise ConfigError(f"{place}.{name}", "it is above 0", "leave it out for the default")
-    for name in ("errors", "messages_per_session"):
-        if getattr(limits, name) < 0:
-            raise ConfigError(f"{place}.{name}", "it is not below 0", "0 is unlimited")
-
-
-def _check_listeners(config: Config, place: str) -> None:
-    if not config.listeners:
-        raise ConfigError(place, "there is no listener", 'add [[listener]] with name = "mx" and address = "127.0.0.1:2525"')
-    names = [listener.name for listener in config.listeners]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{place}: listener", f"there are two listeners with the name {name!r}")
-    for binding in config.bindings:
-        for name in binding.listeners:
-            if name not in names:
-                where = f"{place}: binding.{binding.name}.listeners"
-                raise ConfigError(where, f"there is no listener {name!r}", f"there are: {', '.join(names)}")
-
-
-def _check_host(name: str, where: str, hint: str) -> None:
-    try:
-        Address.parse(f"postmaster@{name}")
-    except AddressError as error:
-        raise ConfigError(where, str(error), hint) from None

@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +18,9 @@ from typing import Any, cast
 from ..errors import ConfigError
 from ..events.binding import BUILT_IN, Plug
 from ..events.rule import Match
-from ..events.sink import Sink, settings_type
+from ..events.sink import Sink, marks_of, settings_type
 from ..observe.log import get_log
+from .checks import known_listeners
 from .load import convert
 from .schema import BindingTable, Config, DomainTable
 
@@ -29,23 +33,34 @@ def plugs(config: Config) -> list[Plug]:
     for path in (folder, str(config.path.parent / "sinks")):
         if path not in sys.path:
             sys.path.insert(0, path)
-    aliases = [_plug(config, table) for table in _aliases(config)]
-    shipped = [_plug(config, table) for table in (_relay(config), _recipients(config, aliases))]
-    deliveries = [_plug(config, _delivery(config, name, table)) for name, table in config.domains.items()]
-    return [*shipped, *aliases, *deliveries, *(_plug(config, table) for table in config.bindings if table.enabled)]
+    aliases = [_plug(config, table, where) for table, where in _aliases(config)]
+    shipped = [_plug(config, table, where) for table, where in (_relay(config), _recipients(config, aliases))]
+    deliveries = [_plug(config, *_delivery(config, name, table)) for name, table in config.domains.items()]
+    own = [_plug(config, table, "") for table in config.bindings if table.enabled]
+    return [*shipped, *aliases, *deliveries, *own]
 
 
-def _plug(config: Config, table: BindingTable) -> Plug:
-    where = f"{config.path}: binding.{table.name}"
-    cls = find_sink(table.sink, f"{where}.sink")
+def _plug(config: Config, table: BindingTable, carries_out: str) -> Plug:
+    """The sink of a binding, made.
+
+    Args:
+        config: the configuration.
+        table: the binding.
+        carries_out: the key that the binding carries out, where errors belong that it causes; "" for a binding of the user's.
+    """
+    where = f"{config.path}: {carries_out or f'binding.{table.name}'}"
+    cls = find_sink(table.sink, where if carries_out else f"{where}.sink")
     match = table.match
     if table.listeners:
         if match is not None and match.listener is not None:
             raise ConfigError(f"{where}.match", "'listeners' and 'match.listener' both name listeners; use one of them")
         match = replace(match or Match(), listener=table.listeners)
+    for method, mark in marks_of(cls):
+        if mark.match is not None:
+            known_listeners([one.name for one in config.listeners], mark.match.listener, f"{where}: {cls.__qualname__}.{method}")
     return Plug(
         name=table.name,
-        sink=_make(cls, table, f"{where}.settings", config.path.parent),
+        sink=_make(cls, table, where if carries_out else f"{where}.settings", config.path.parent),
         priority=table.priority,
         match=match,
         timeout=float(table.timeout),
@@ -58,22 +73,57 @@ def _plug(config: Config, table: BindingTable) -> Plug:
 def find_sink(name: str, where: str) -> type[Sink[Any]]:
     """The sink class of an import path or an entry point. Raises ConfigError."""
     if ":" not in name:
-        entries = importlib.metadata.entry_points(group=GROUP, name=name)
-        if not entries:
-            raise ConfigError(where, f"no installed package offers a sink {name!r}", "write an import path such as 'my_sinks:Archive'")
-        found = next(iter(entries)).load()
+        found = _entry_point(name, where)
     else:
         module_name, _, attribute = name.partition(":")
+        with _faults_of_the_user(where, f"{module_name!r} cannot be imported"):
+            module = importlib.import_module(module_name)
         try:
-            found = getattr(importlib.import_module(module_name), attribute)
+            found = getattr(module, attribute)
         except AttributeError:
-            raise ConfigError(where, f"module {module_name!r} has no {attribute!r}") from None
-        except Exception as error:
-            # Whatever a user's module raises while it is imported is a fault of the configuration.
-            raise ConfigError(where, f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
+            # The wrong module of two with one name is the usual reason: say which one it was.
+            read = getattr(module, "__file__", None)
+            raise ConfigError(where, f"module {module_name!r} has no {attribute!r}", f"it was read from {read}" if read else "") from None
     if not (isinstance(found, type) and issubclass(found, Sink)):
         raise ConfigError(where, f"{name!r} is not a sink", "a sink is a class that inherits from penstock.Sink")
     return found
+
+
+def _entry_point(name: str, where: str) -> object:
+    """What an installed package offers under a name. Raises ConfigError."""
+    entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP, name=name)}
+    if not entries:
+        raise ConfigError(where, f"no installed package offers a sink {name!r}", "write an import path such as 'my_sinks:Archive'")
+    if len(entries) > 1:
+        raise ConfigError(where, f"several installed packages offer a sink {name!r}", f"write one of: {', '.join(sorted(entries))}")
+    value, entry = entries.popitem()
+    with _faults_of_the_user(where, f"the sink {name!r} of an installed package, {value}, cannot be loaded"):
+        return entry.load()
+
+
+@contextmanager
+def _faults_of_the_user(where: str, what: str) -> Iterator[None]:
+    """Makes a ConfigError of whatever somebody else's code raises.
+
+    That includes SystemExit: a script without its ``if __name__ == "__main__"`` would end this command with its own exit code, 0 perhaps.
+    """
+    try:
+        yield
+    except (ConfigError, KeyboardInterrupt):
+        raise
+    except SystemExit as error:
+        raise ConfigError(where, f"{what}: it calls sys.exit({error.code!r})", "a sink leaves the process alone") from error
+    except BaseException as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(where, f"{what}: {type(error).__name__}{f': {text}' if text else ''}", _place_of(error)) from error
+
+
+def _place_of(error: BaseException) -> str:
+    """The line that raised, as a hint; "" when it was one of Python's own."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    ours = str(Path(__file__).parent)
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours) and "importlib" not in frame.filename]
+    return f"raised in {theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
 
 
 def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path) -> Sink[Any]:
@@ -82,24 +132,31 @@ def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path) -
         raise ConfigError(where, f"{cls.__name__} takes no settings", f"declare them: class {cls.__name__}(Sink[YourSettings])")
     if wanted is not None and not is_dataclass(wanted):
         raise ConfigError(where, f"the settings of {cls.__name__} are no dataclass: {wanted!r}")
-    try:
-        sink = cls(convert(table.settings, wanted, where, folder)) if wanted is not None else cls()
-    except (ValueError, TypeError) as error:
-        raise ConfigError(where, str(error)) from error
-    sink.log = get_log(binding=table.name)
+    with _faults_of_the_user(where, f"{cls.__name__} cannot be made"):
+        settings = () if wanted is None else (convert(table.settings, wanted, where, folder),)
+        try:
+            sink = cls(*settings)
+        except ValueError as error:
+            # How a sink says that a value is out of the question: its own words are enough.
+            raise ConfigError(where, str(error) or f"{cls.__name__} refuses its settings") from error
+        sink.log = get_log(binding=table.name)
     return sink
 
 
-def _relay(config: Config) -> BindingTable:
-    return _table("relay", "relay:Relay", {"domains": list(config.domains), "networks": config.relay.networks})
+# --- what the tables mean: a binding each, and the key to name in errors ---
 
 
-def _aliases(config: Config) -> list[BindingTable]:
+def _relay(config: Config) -> tuple[BindingTable, str]:
+    return _table("relay", "relay:Relay", {"domains": list(config.domains), "networks": config.relay.networks}), "relay"
+
+
+def _aliases(config: Config) -> list[tuple[BindingTable, str]]:
     files = {domain: str(config.resolve(table.aliases)) for domain, table in config.domains.items() if table.aliases}
-    return [_table("aliases", "aliases:Aliases", {"files": files, "delimiter": config.server.recipient_delimiter})] if files else []
+    settings = {"files": files, "delimiter": config.server.recipient_delimiter}
+    return [(_table("aliases", "aliases:Aliases", settings), "domain")] if files else []
 
 
-def _recipients(config: Config, aliases: list[Plug]) -> BindingTable:
+def _recipients(config: Config, aliases: list[Plug]) -> tuple[BindingTable, str]:
     """The binding that knows who exists; whoever has an alias does."""
 
     def known(domain: str, table: DomainTable) -> dict[str, list[str]]:
@@ -107,23 +164,25 @@ def _recipients(config: Config, aliases: list[Plug]) -> BindingTable:
         return {"users": table.recipients, "aliases": [name for plug in aliases for name in cast(Any, plug.sink).names(domain)]}
 
     domains = {domain: known(domain, table) for domain, table in config.domains.items()}
-    return _table("recipients", "recipients:LocalRecipients", {"domains": domains, "delimiter": config.server.recipient_delimiter})
+    settings = {"domains": domains, "delimiter": config.server.recipient_delimiter}
+    return _table("recipients", "recipients:LocalRecipients", settings), "domain"
 
 
 def _table(name: str, sink: str, settings: dict[str, Any], match: Match | None = None) -> BindingTable:
     return BindingTable(name, f"penstock.sinks.{sink}", priority=BUILT_IN, match=match, settings=settings)
 
 
-def _delivery(config: Config, domain: str, table: DomainTable) -> BindingTable:
+def _delivery(config: Config, domain: str, table: DomainTable) -> tuple[BindingTable, str]:
     kind, colon, target = table.deliver.partition(":")
-    where = f'{config.path}: domain."{domain}".deliver'
+    key = f'domain."{domain}".deliver'
     match = Match(recipient=f"*@{domain}")
     name = f"deliver:{domain}"
     if colon and kind == "discard":
-        return _table(name, "discard:Discard", {}, match)
+        return _table(name, "discard:Discard", {}, match), key
     if not colon or kind not in ("maildir", "drop") or not target:
-        raise ConfigError(where, f"{table.deliver!r} is not understood", "write 'maildir:PATH', 'drop:FOLDER' or 'discard:'")
+        what = f"{table.deliver!r} is not understood"
+        raise ConfigError(f"{config.path}: {key}", what, "write 'maildir:PATH', 'drop:FOLDER' or 'discard:'")
     path = str(config.resolve(Path(target)))
     if kind == "drop":
-        return _table(name, "drop:Drop", {"directory": path, "domains": [domain]}, match)
-    return _table(name, "maildir:Maildir", {"path": path, "delimiter": config.server.recipient_delimiter}, match)
+        return _table(name, "drop:Drop", {"directory": path, "domains": [domain]}, match), key
+    return _table(name, "maildir:Maildir", {"path": path, "delimiter": config.server.recipient_delimiter}, match), key

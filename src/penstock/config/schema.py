@@ -152,7 +152,8 @@ class BindingTable:
     match: Match | None = None
     timeout: Duration = Duration(30)
     on_error: Literal["defer", "reject", "continue"] = "defer"
-    run_in: Literal["", "loop", "thread"] = ""
+    # "process" is known so that the error can say that it is to come.
+    run_in: Literal["", "loop", "thread", "process"] = ""
     enabled: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Self
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+# Without brackets nobody could tell the port of an IPv6 address from its last part.
+_ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+)):([0-9]{1,5})")
 _SECONDS = {
     "": 1.0, "ms": 0.001,
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -23,6 +25,8 @@ _OCTETS = {
     "m": 1024**2, "mb": 1000**2, "mib": 1024**2,
     "g": 1024**3, "gb": 1000**3, "gib": 1024**3,
 }  # fmt: skip
+# More is a slip: a hundred years, and a pebibyte. What is infinite could not be counted with.
+_LONGEST, _LARGEST = 100 * 366 * 86400, 1024**5
 
 
 class Duration(float):
@@ -31,7 +35,7 @@ class Duration(float):
     @classmethod
     def parse(cls, value: object) -> Self:
         """Raises ValueError with what a duration looks like."""
-        return cls(_amount(value, _SECONDS, "a duration, such as '30s', '5 minutes' or '4h'"))
+        return cls(_amount(value, _SECONDS, "a duration, such as '30s', '5 minutes' or '4h'", _LONGEST))
 
 
 class Size(int):
@@ -40,16 +44,20 @@ class Size(int):
     @classmethod
     def parse(cls, value: object) -> Self:
         """Raises ValueError with what a size looks like."""
-        return cls(int(_amount(value, _OCTETS, "a size, such as '64 KiB' or '25 MiB'")))
+        return cls(int(_amount(value, _OCTETS, "a size, such as '64 KiB' or '25 MiB'", _LARGEST)))
 
 
-def _amount(value: object, units: dict[str, float] | dict[str, int], like: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
-    found = _NUMBER.fullmatch(value) if isinstance(value, str) else None
-    if not found or found[2].lower() not in units:
+def _amount(value: object, units: dict[str, float] | dict[str, int], like: str, most: int) -> float:
+    number, unit = value, ""
+    if isinstance(value, str) and (found := _NUMBER.fullmatch(value)):
+        number, unit = float(found[1]), found[2].lower()
+    if not isinstance(number, int | float) or isinstance(number, bool) or unit not in units:
         raise ValueError(f"{value!r} is not {like}")
-    return float(found[1]) * units[found[2].lower()]
+    # Written so that "nan", which compares with nothing, fails too.
+    if not 0 <= number <= most or not number * units[unit] <= most:
+        shown = repr(value)
+        raise ValueError(f"{shown if len(shown) < 40 else 'that'} is not {like}")
+    return float(number * units[unit])
 
 
 class Endpoint(str):
@@ -61,16 +69,15 @@ class Endpoint(str):
     @classmethod
     def parse(cls, value: object) -> Self:
         """Raises ValueError with what an address looks like."""
-        host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-        bare = host.removeprefix("[").removesuffix("]")
+        found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
         try:
-            ip_address(bare)
-            if not colon or not 0 <= int(port) <= 65535:
+            if not found or int(found[3]) > 65535:
                 raise ValueError
+            bare = str(IPv6Address(found[1])) if found[1] else str(IPv4Address(found[2]))
         except ValueError:
             raise ValueError(f"{value!r} is not an address to listen on, such as '0.0.0.0:25' or '[::]:25'") from None
         endpoint = cls(value)
-        endpoint.host, endpoint.port = bare, int(port)
+        endpoint.host, endpoint.port = bare, int(found[3])
         return endpoint
 
 

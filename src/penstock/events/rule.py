@@ -19,7 +19,7 @@ from .event import Event
 
 Test = Callable[[Event], bool]
 Strings = str | list[str]
-_SIZE = re.compile(r"\s*([<>])(=?)\s*([0-9.]+)\s*(B|KiB|MiB|GiB)?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([<>])(=?)\s*([0-9]+(?:\.[0-9]+)?)\s*(B|KiB|MiB|GiB)?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _ORIGINAL = {"mail from": "sender", "rcpt to": "recipient", "ehlo": "helo", "helo": "helo"}
 

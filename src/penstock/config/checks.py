@@ -1,0 +1,132 @@
+"""What no single table can know: names that must be unique or known, folders in each other's way, values that could never work.
+
+What is refused here would otherwise be found out by the first message that is not delivered, or by none at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+from pathlib import Path
+
+from ..errors import AddressError, ConfigError
+from ..events.rule import Strings, glob
+from ..mail.address import Address
+from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, RetryTable, ServerTable
+
+_FULL_NAME = "write the full name of this host, such as 'mx.example.com'"
+
+
+def check(config: Config) -> None:
+    """Refuses a configuration whose tables do not fit together. Raises ConfigError."""
+    place = str(config.path)
+    _check_listeners(config.listeners, place)
+    _check_server(config.server, f"{place}: server")
+    _check_limits(config.limits, f"{place}: limits")
+    _check_retry(config.retry, f"{place}: retry")
+    for domain, table in config.domains.items():
+        _check_domain(config, domain, table, f'{place}: domain."{domain}"')
+    for binding in config.bindings:
+        _check_binding(config, binding, f"{place}: binding.{binding.name}")
+
+
+def known_listeners(names: Iterable[str], asked: Strings | None, where: str) -> None:
+    """Refuses a condition on listeners that no listener meets; ``*`` stands for any characters. Raises ConfigError."""
+    known = list(names)
+    for pattern in [asked] if isinstance(asked, str) else asked or []:
+        if pattern and not any(glob(pattern).fullmatch(name) for name in known):
+            raise ConfigError(where, f"there is no listener {pattern!r}", f"there are: {', '.join(known)}")
+
+
+def _check_server(server: ServerTable, place: str) -> None:
+    delimiter = server.recipient_delimiter
+    if len(delimiter) > 1 or delimiter.isalnum() or delimiter.isspace() or delimiter in ("@", '"'):
+        raise ConfigError(f"{place}.recipient_delimiter", "it is one character, such as '+' or '-', or empty")
+    if not 0 <= server.workers <= 512:
+        raise ConfigError(f"{place}.workers", "it is between 0 (one a core) and 512")
+    _check_host(server.hostname, f"{place}.hostname", _FULL_NAME)
+
+
+def _check_limits(limits: LimitsTable, place: str) -> None:
+    """A limit that nothing could pass is a slip of the pen; 0 means unlimited only where the table says so."""
+    for name in ("message_size", "recipients", "connections", "connections_per_client", "idle", "command", "data", "message", "hops"):
+        if getattr(limits, name) <= 0:
+            raise ConfigError(f"{place}.{name}", "it is above 0", "leave it out for the default")
+    for name in ("errors", "messages_per_session"):
+        if getattr(limits, name) < 0:
+            raise ConfigError(f"{place}.{name}", "it is not below 0", "0 is unlimited")
+
+
+def _check_retry(retry: RetryTable, place: str) -> None:
+    if not retry.intervals or not 0 <= retry.jitter < 1:
+        raise ConfigError(place, "it needs at least one interval, and a jitter from 0 to below 1")
+    if min(retry.intervals) <= 0:
+        # What is due at once is tried at once, again and again.
+        raise ConfigError(f"{place}.intervals", "an interval is above 0")
+
+
+def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
+    if not listeners:
+        raise ConfigError(place, "there is no listener", 'add [[listener]] with name = "mx" and address = "127.0.0.1:2525"')
+    for number, one in enumerate(listeners):
+        if not one.name or "*" in one.name:
+            raise ConfigError(f"{place}: listener", f"{one.name!r} is no name for a listener", "write a word such as 'mx'")
+        for other in listeners[:number]:
+            if one.name == other.name:
+                raise ConfigError(f"{place}: listener", f"there are two listeners with the name {one.name!r}")
+            if _same_place(one, other):
+                what = f"listener {other.name!r} has {other.address} already"
+                raise ConfigError(f"{place}: listener.{one.name}.address", what, "give one of them another address or port")
+
+
+def _same_place(one: ListenerTable, other: ListenerTable) -> bool:
+    """Whether one of two takes the other's clients: on a port, the address that stands for all leaves no room for another."""
+    first, second = ip_address(one.address.host), ip_address(other.address.host)
+    if not one.address.port or one.address.port != other.address.port or first.version != second.version:
+        return False
+    return first == second or first.is_unspecified or second.is_unspecified
+
+
+def _check_domain(config: Config, domain: str, table: DomainTable, place: str) -> None:
+    _check_host(domain, place, "")
+    if domain.endswith("."):
+        raise ConfigError(place, f"domain {domain!r} ends in a dot", f"write {domain.rstrip('.')!r}")
+    for name in table.recipients:
+        if not name or "@" in name or (name != "*" and "*" in name):
+            what = f"{name!r} is no local part: what stands before the '@', in full; or '*' alone, for any"
+            raise ConfigError(f"{place}.recipients", what, "write 'alice' for alice@" + domain)
+    kind, _, target = table.deliver.partition(":")
+    if "\0" in target:
+        raise ConfigError(f"{place}.deliver", "a path cannot hold a NUL")
+    spool = config.resolve(config.server.spool)
+    if kind in ("maildir", "drop") and target and _leads_into(config.resolve(target), spool):
+        raise ConfigError(f"{place}.deliver", f"this leads into the spool {spool}", "the spool is the server's own; name another folder")
+
+
+def _leads_into(template: Path, folder: Path) -> bool:
+    """Whether a path, with anything in the place of its ``{fields}``, could be the folder or below it."""
+    if len(template.parts) < len(folder.parts):
+        return False
+    pairs = zip(template.parts, folder.parts, strict=False)
+    return all(glob(re.sub(r"\{\w*\}", "*", written)).fullmatch(there) for written, there in pairs)
+
+
+def _check_binding(config: Config, binding: BindingTable, place: str) -> None:
+    names = [listener.name for listener in config.listeners]
+    if not binding.name:
+        raise ConfigError(place, "the name is empty", "the log and 'penstock bindings' call it by its name")
+    for name in binding.listeners:
+        if name not in names:
+            raise ConfigError(f"{place}.listeners", f"there is no listener {name!r}", f"there are: {', '.join(names)}")
+    if binding.match is not None:
+        known_listeners(names, binding.match.listener, f"{place}.match.listener")
+    if binding.run_in == "process":
+        raise ConfigError(f"{place}.run_in", "'process' is not available yet", "use 'loop' or 'thread', or leave it out")
+
+
+def _check_host(name: str, where: str, hint: str) -> None:
+    try:
+        Address.parse(f"postmaster@{name}")
+    except AddressError as error:
+        raise ConfigError(where, str(error), hint) from None
