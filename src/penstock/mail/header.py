@@ -2,22 +2,21 @@
 
 Fields are kept as the octets that came, folding and odd spacing included; only what is added or replaced is written by us. Rejected: the
 standard library's ``email`` package for this, since parsing and printing with it does not give back the same bytes, and a signature that
-was valid would no longer be. It is used only to read encoded words (RFC 2047).
+was valid would no longer be. It is used only to write encoded words (RFC 2047).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email.errors import HeaderParseError
 from email.header import Header as EncodedHeader
-from email.header import decode_header, make_header
 from typing import Self
 
 import msgspec
 
 from ..errors import FrozenError, HeaderError
 from .content import Content
+from .encoded import decode_words
 
 # RFC 5322 §2.2: "A field name MUST be composed of printable US-ASCII characters (i.e., characters that have values between 33 and 126,
 # inclusive), except colon." White space before the colon is the obsolete form of RFC 5322 §4.5.
@@ -44,14 +43,16 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> str:
-        """The value, unfolded, with encoded words decoded (RFC 2047); octets that are no UTF-8 become replacement characters."""
-        text = _FOLD.sub("", self.raw.partition(b":")[2].decode("utf-8", "replace")).strip()
-        if "=?" not in text:
-            return text
-        try:
-            return str(make_header(decode_header(text)))
-        except (HeaderParseError, LookupError, UnicodeError, ValueError):
-            return text
+        """The value, unfolded, with encoded words decoded (RFC 2047); octets that are no UTF-8 become replacement characters.
+
+        A value of more than 16 KiB is not decoded.
+        """
+        return decode_words(self.plain)
+
+    @property
+    def plain(self) -> str:
+        """The value, unfolded, with encoded words as they were written."""
+        return _FOLD.sub("", self.raw.partition(b":")[2].decode("utf-8", "replace")).strip()
 
 
 def split_header(start: bytes) -> tuple[bytes, int]:
