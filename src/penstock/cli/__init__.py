@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError, PenstockError
 from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, complain
+from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from .spool import spool
 
-DEFAULT_CONFIG = Path("/etc/penstock/penstock.toml")
 _EXIT_CODES = """\b
-Exit codes (sysexits.h): 0 done, 64 usage, 65 data, 66 no input, 67 no such user,
-69 unavailable, 75 try again later, 77 no permission, 78 configuration."""
+Exit codes (sysexits.h): 0 done, 64 usage, 65 data, 66 no input, 67 no such user or
+message, 69 unavailable, 75 try again later, 77 no permission, 78 configuration."""
 
 app = typer.Typer(
     add_completion=False,
@@ -29,8 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", envvar="PENSTOCK_CONFIG", help="The configuration file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -148,6 +146,9 @@ def send(
 
     words = Words(subject, body, file, tuple(header or ()))
     run_send(Route.parse(server, helo, timeout), write(sender, to, words, helo), verbose, as_json)
+
+
+app.add_typer(spool, name="spool")
 
 
 @app.command()
