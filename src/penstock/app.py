@@ -222,6 +222,8 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
 
     Raises: PenstockError when it cannot start.
     """
+    # Mail, and who writes to whom, is nobody else's business.
+    os.umask(0o077)
     loop = asyncio.get_running_loop()
     log: Log = get_log()
     stopping: asyncio.Future[str] = loop.create_future()
@@ -232,7 +234,7 @@ async def run_worker(config: Config, place: WorkerPlace, life: int, ready: int) 
 
     loop.add_signal_handler(signal.SIGTERM, stop, "told to")
     # Those that a terminal sends to the whole group are the supervisor's to answer.
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         loop.add_signal_handler(number, lambda: None)
     loop.add_reader(life, stop, "supervisor is gone")
     loop.set_exception_handler(lambda _, context: log.error("unexpected error", what=context["message"], exc_info=context.get("exception")))

@@ -56,6 +56,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         # Administrators send HUP to have a server read its configuration anew: whoever asks for that must not stop the mail instead.
+        # The log goes to standard error, so there is nothing to open again at USR1.
+        loop.add_signal_handler(signal.SIGUSR1, lambda: None)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._log.warning("reload is not possible yet, restart instead"))
         ready = [asyncio.Event() for _ in range(self._count)]
         keepers = [loop.create_task(self._keep(number, ready[number])) for number in range(self._count)]

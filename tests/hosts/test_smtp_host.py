@@ -26,6 +26,8 @@ from penstock.events import (
     SessionEnded,
     Verb,
 )
+from penstock.events.binding import Plug
+from penstock.hosts.smtp.session import shown
 from penstock.verdicts import Defer, Delay, Delivered, Discard, Disconnect, Quarantine, Reject, Respond, Rewrite, Verdict
 
 
@@ -379,3 +381,87 @@ async def test_an_error_of_our_own_ends_the_session_with_421_and_not_the_server(
         assert await client.is_closed()
         monkeypatch.undo()
         assert "queued as" in await (await server.client()).send()
+
+
+async def test_a_line_of_a_dialogue_that_is_too_long_ends_the_dialogue_not_the_session() -> None:
+    """The machine answers, once, and the session goes on."""
+    async with Running(Depth()) as server:
+        client = await server.client()
+        assert await client.say("EHLO x", "XTALK to") == "334 Name:"
+        assert (await client.say("x" * 20_000)).startswith("500")
+        assert await client.say("NOOP") == "250 2.0.0 Ok"
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "seen"),
+    [
+        ("AUTH PLAIN AGFsaWNlAHNlY3JldA==", "AUTH ..."),
+        ("AGFsaWNlAHNlY3JldA==", "..."),
+        ("XSECRET hunter2", "XSECRET ..."),
+        ("MAIL FROM:<broken", "MAIL FROM:<broken"),
+        ("", ""),
+    ],
+)
+def test_a_refused_command_is_shown_without_what_may_be_a_secret(command: str, seen: str) -> None:
+    """In log and report; a password typed into the wrong place stays there."""
+    assert shown(command) == seen
+
+
+async def test_a_header_that_does_not_end_is_refused_where_a_sink_waits_for_it() -> None:
+    """A sink never sees, or edits, half a header."""
+    sink = Answers()
+    async with Running(sink) as server:
+        client = await server.client()
+        reply = await client.send(b"X: y\r\n" + b" folded\r\n" * 200_000 + b"\r\nbody\r\n")
+        assert reply == "552 5.3.4 Header section too large"
+        client.close()
+    assert "EndOfHeaders" not in sink.told
+
+
+async def test_header_edits_at_end_of_headers_reach_the_message_whole() -> None:
+    """Whether the body came at once or in pieces, in memory or through a file."""
+
+    class Edit(Sink[None]):
+        @on(EndOfHeaders, blocking=False)
+        def edit(self, event: EndOfHeaders) -> None:
+            event.message.header.add("X-Seen", "yes")
+
+    box = Mailbox()
+    async with Running(Edit(), box, in_memory=1000) as server:
+        client = await server.client()
+        body = (b"z" * 70 + b"\r\n") * 10_000
+        assert "queued as" in await client.send(b"A: b\r\n\r\n" + body)
+        await until(lambda: box.mail, "delivery")
+        client.close()
+    assert box.mail[0][2].endswith(b"A: b\r\nX-Seen: yes\r\n\r\n" + body)
+
+
+async def test_content_cannot_be_replaced_before_it_is_here() -> None:
+    """At EndOfHeaders the sink is told so, and the message is as it was."""
+
+    class Replace(Sink[None]):
+        @on(EndOfHeaders, blocking=False)
+        def replace(self, event: EndOfHeaders) -> None:
+            event.message.replace_content(b"X: 1\r\n\r\nnew\r\n")
+
+    box = Mailbox()
+    async with Running(Plug("replace", Replace(), on_error="continue"), box) as server:
+        client = await server.client()
+        assert "queued as" in await client.send(b"A: b\r\n\r\nold\r\n")
+        await until(lambda: box.mail, "delivery")
+        client.close()
+    assert box.mail[0][2].endswith(b"\r\nA: b\r\n\r\nold\r\n")
+
+
+async def test_a_refused_ehlo_changes_no_name() -> None:
+    """Nothing takes effect before the sinks agreed."""
+    sink = Answers(Ehlo=Reject(550, "5.7.1", "No"))
+    async with Running(sink) as server:
+        client = await server.client()
+        await client.say("HELO first.example")
+        await client.say("EHLO second.example")
+        (connection,) = server.host._connections
+        assert connection._session is not None
+        assert connection._session.work.helo == "first.example"
+        client.close()

@@ -10,6 +10,7 @@ it back costs more than the line."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -95,8 +96,10 @@ class _Lines:
     def _flush(self) -> None:
         if self._waiting:
             lines, self._waiting = self._waiting, []
-            self._out.write(b"\n".join(lines) + b"\n")
-            self._out.flush()
+            # A log that cannot be written must not cost mail: the disk may be full, the reader gone.
+            with contextlib.suppress(OSError, ValueError):
+                self._out.write(b"\n".join(lines) + b"\n")
+                self._out.flush()
 
 
 _gathering: tuple[asyncio.AbstractEventLoop | None, int] = (None, 0)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ...errors import RemoteProtocolError
 from ...mail.reply import Reply
-from ...wire.smtp.happening import Block, Closed, Line, Reason, Refused, Signal
+from ...wire.smtp.happening import Block, Chunk, Closed, ContentEnd, Happening, Line, Reason, Refused, Signal
 from ...wire.smtp.server import ServerMachine
 from .host import SmtpHost, SmtpSettings
 from .session import SmtpSession
@@ -20,9 +20,12 @@ from .session import SmtpSession
 # Octets that may wait unparsed before the client is asked to stop sending.
 MAX_PENDING = 256 * 1024
 MAX_BLOCK = 1024 * 1024
+# Commands, or pieces of content, that one session may have handled before the others get their turn.
+QUANTUM = 100
 # How long a client that was sent away may take to read why.
 LINGER = 2.0
 _SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down")
+_TOO_MANY = Reply(421, "4.7.0", "Too many commands without a message")
 _TIMED_OUT = Reply(421, "4.4.2", "Timed out, closing the connection")
 _REASONS = {
     Reason.QUIT: "quit",
@@ -62,6 +65,9 @@ class Connection(asyncio.Protocol):
         self._data_since: float | None = None
         self._ending = ""
         self._lingering = False
+        self._resuming = False
+        self._idled = 0
+        self.dialogue_ended = False
 
     # What asyncio calls.
 
@@ -86,7 +92,7 @@ class Connection(asyncio.Protocol):
             self._serve_dialogue()
         elif not self._busy:
             self._pump()
-        if self._busy:
+        if self.machine.pending >= MAX_PENDING:
             self._hold_back()
 
     def eof_received(self) -> bool:
@@ -194,7 +200,7 @@ class Connection(asyncio.Protocol):
             self._fail(error)
         self.flush()
         self._set_deadline()
-        if self._stopped_reading and not self._busy and self.machine.pending < MAX_PENDING:
+        if self._stopped_reading and self.machine.pending < MAX_PENDING:
             self._stopped_reading = False
             if self._transport is not None:
                 self._transport.resume_reading()
@@ -202,7 +208,15 @@ class Connection(asyncio.Protocol):
     def _go_through(self) -> None:
         machine, session = self.machine, self._session
         assert session is not None
+        turns = 0
         while not self._busy and not self._choked:
+            turns += 1
+            if turns > QUANTUM:
+                # Others want to be served too: this one goes on in the next turn of the loop.
+                if not self._resuming:
+                    self._resuming = True
+                    self._loop.call_soon(self._resume)
+                break
             happening = machine.next_event()
             if isinstance(happening, Signal):
                 break
@@ -211,9 +225,31 @@ class Connection(asyncio.Protocol):
                 break
             if self._is_to_end():
                 break
+            if self._is_idling(happening):
+                break
             self._go_on(session.handle(happening), pumping=True)
         if not self._busy:
             self._is_to_end()
+
+    def _is_idling(self, happening: Happening) -> bool:
+        """Counts commands that lead to nothing; a session of nothing else ends."""
+        assert self._session is not None
+        most = self.settings.limits.idle_commands
+        if isinstance(happening, ContentEnd):
+            self._idled = 0
+        elif not isinstance(happening, Chunk):
+            self._idled += 1
+        # Each accepted recipient is one of the commands of a message that may still come.
+        if not most or self._idled <= most + self._session.recipients:
+            return False
+        self._session.note_refusal("", _TOO_MANY, "server")
+        self.finish(_TOO_MANY, "too many errors")
+        return True
+
+    def _resume(self) -> None:
+        self._resuming = False
+        if not self._busy and self._transport is not None:
+            self._pump()
 
     def _fail(self, error: Exception) -> None:
         """An error of ours ends the session, and the client learns nothing of it; the log does."""
@@ -234,11 +270,15 @@ class Connection(asyncio.Protocol):
         A close with octets unread makes the kernel send a reset, which throws away the reply that the client has not read yet. So our
         side is closed first, and what still comes is ignored for a moment.
         """
-        if self._ending in ("quit", "lost") or transport.is_closing():
+        if transport.is_closing() or self._lingering:
+            return
+        if self._ending in ("quit", "lost"):
             transport.close()
-        elif not self._lingering:
+        else:
             self._lingering = True
             transport.write_eof()
+        if self._lingering or transport.get_write_buffer_size():
+            # Nor may a client that never reads hold the connection open.
             self._loop.call_later(LINGER, transport.abort)
 
     def _go_on(self, waiting: Coroutine[Any, Any, None] | None, pumping: bool = False) -> None:
@@ -254,7 +294,9 @@ class Connection(asyncio.Protocol):
         try:
             await waiting
         except asyncio.CancelledError:
-            raise
+            if self._transport is None:
+                raise
+            self._fail(RuntimeError("cancelled by a handler"))
         except Exception as error:
             self._fail(error)
         self._task = None
@@ -270,11 +312,13 @@ class Connection(asyncio.Protocol):
         now, limits = self._loop.time(), self.settings.limits
         assert self._session is not None
         if self._session.receiving:
+            self._line_since = None
             self._data_since = self._data_since or now
             self.deadline = min(now + limits.data, self._data_since + limits.message)
             return
         self._data_since = None
-        if not self.machine.pending:
+        if self._choked or not self.machine.pending:
+            # It is the client's turn: to read, or to say something.
             self._line_since = None
             self.deadline = now + limits.idle
             return
@@ -282,7 +326,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._line_since + limits.command
 
     def _hold_back(self) -> None:
-        if not self._stopped_reading and self.machine.pending >= MAX_PENDING and self._transport is not None:
+        if not self._stopped_reading and self._transport is not None:
             self._stopped_reading = True
             self._transport.pause_reading()
 
@@ -319,6 +363,7 @@ class Connection(asyncio.Protocol):
                     return
             elif isinstance(happening, Refused):
                 reply = happening.reply
+                self.dialogue_ended = True
                 awaited.set_exception(RemoteProtocolError("the line is too long", reply.code, reply.enhanced, reply.text))
                 return
             elif isinstance(happening, Closed):

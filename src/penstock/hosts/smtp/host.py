@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from ...events.binding import Bindings
@@ -17,9 +18,20 @@ from ...observe.log import Log
 from ...storage.base import Spool
 from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
+from .intake import Memory
 
 if TYPE_CHECKING:
     from .connection import Connection
+
+
+def neighbourhood(client_ip: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 that one IPv6 host has for itself."""
+    if ":" not in client_ip:
+        return client_ip
+    try:
+        return str(IPv6Network((int(IPv6Address(client_ip.partition("%")[0])) >> 64 << 64, 64)))
+    except ValueError:
+        return client_ip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,8 @@ class SessionLimits:
         command: seconds from the first octet of a command line to its end, so that a slow drip does not hold a session for ever.
         data: seconds without a further octet of content.
         message: seconds that one message's content may take in all.
+        idle_commands: commands that lead to no message, refused recipients among them, since the last message; 0 for any number. Postfix
+            becomes slow at 100 (smtpd_junk_command_limit).
     """
 
     connections: int = 10_000
@@ -41,6 +55,7 @@ class SessionLimits:
     command: float = 300.0
     data: float = 300.0
     message: float = 3600.0
+    idle_commands: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,7 @@ class SmtpHost:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.memory = Memory()
         self.draining = False
         self._connections: set[Connection] = set()
         self._clients: Counter[str] = Counter()
@@ -94,7 +110,8 @@ class SmtpHost:
     def admit(self, connection: Connection, client_ip: str, limits: SessionLimits) -> str:
         """Counts a session in; why it may not stay, or ""."""
         self._connections.add(connection)
-        self._clients[client_ip] += 1
+        client = neighbourhood(client_ip)
+        self._clients[client] += 1
         self._empty.clear()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(1.0, self._sweep)
@@ -102,7 +119,7 @@ class SmtpHost:
             return "Service shutting down"
         if len(self._connections) > limits.connections:
             return "Too many connections, try again later"
-        if self._clients[client_ip] > limits.connections_per_client:
+        if self._clients[client] > limits.connections_per_client:
             return "Too many connections from your address"
         return ""
 
@@ -111,9 +128,10 @@ class SmtpHost:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        self._clients[client_ip] -= 1
-        if not self._clients[client_ip]:
-            del self._clients[client_ip]
+        client = neighbourhood(client_ip)
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
         if not self._connections:
             self._empty.set()
 

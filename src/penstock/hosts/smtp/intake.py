@@ -12,6 +12,35 @@ from ...storage.base import ContentWriter, Spool
 GATHER = 256 * 1024
 
 
+class Memory:
+    """How much memory the contents under way may take together.
+
+    One message may be small enough for memory, and ten thousand at once may not: beyond one limit each goes to disk as soon as a block of
+    it is full, and beyond the other no new content is taken.
+
+    Args:
+        short: octets beyond which contents leave memory early.
+        full: octets beyond which clients are asked to come later.
+    """
+
+    __slots__ = ("full", "short", "used")
+
+    def __init__(self, short: int = 64 * 1024 * 1024, full: int = 512 * 1024 * 1024) -> None:
+        self.short = short
+        self.full = full
+        self.used = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True when no new content should be taken."""
+        return self.used > self.full
+
+    @property
+    def is_short(self) -> bool:
+        """True when contents should leave memory."""
+        return self.used > self.short
+
+
 class Intake:
     """The content of one message while it comes.
 
@@ -19,37 +48,41 @@ class Intake:
         spool: where a large one goes.
         prefix: what we put on top.
         in_memory: octets up to which it stays in memory.
+        memory: what all contents under way share.
     """
 
-    __slots__ = ("_gathered", "_in_memory", "_pieces", "_spool", "_writer", "size")
+    __slots__ = ("_gathered", "_in_memory", "_memory", "_pieces", "_spool", "_writer", "size")
 
-    def __init__(self, spool: Spool, prefix: bytes, in_memory: int) -> None:
+    def __init__(self, spool: Spool, prefix: bytes, in_memory: int, memory: Memory) -> None:
         self._spool = spool
         self._in_memory = in_memory
+        self._memory = memory
         self._pieces = [prefix]
         self._gathered = self.size = len(prefix)
         self._writer: ContentWriter | None = None
+        memory.used += self._gathered
 
     def add(self, data: bytes) -> bool:
         """Takes octets; True when ``flush`` must be awaited before more come."""
         self._pieces.append(data)
-        self._gathered += len(data)
-        self.size += len(data)
-        return self._gathered >= GATHER and (self._writer is not None or self.size > self._in_memory)
+        size = len(data)
+        self._gathered += size
+        self.size += size
+        self._memory.used += size
+        return self._gathered >= GATHER and (self._writer is not None or self.size > self._in_memory or self._memory.is_short)
 
-    def start(self, limit: int) -> bytes:
-        """The first octets, as far as they are still in memory."""
+    def start(self) -> bytes:
+        """All octets so far, when none of them was flushed yet."""
         joined = b"".join(self._pieces)
-        if self._writer is None:
-            self._pieces = [joined]
-        return joined[:limit]
+        self._pieces = [joined]
+        return joined
 
     async def flush(self) -> None:
         """Moves what was gathered to the spool's file. Raises StorageUnavailable."""
         if self._writer is None:
             self._writer = self._spool.writer()
         data = b"".join(self._pieces)
-        self._pieces, self._gathered = [], 0
+        self._let_go()
         if data:
             await self._writer.write(data)
 
@@ -70,6 +103,10 @@ class Intake:
 
     def abort(self) -> None:
         """Gives up what came, or is not wanted after all."""
-        self._pieces = []
+        self._let_go()
         if self._writer is not None:
             self._writer.abort()
+
+    def _let_go(self) -> None:
+        self._memory.used -= self._gathered
+        self._pieces, self._gathered = [], 0

@@ -6,6 +6,7 @@ handler returns None when all is settled, or a coroutine to be awaited when a si
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ class SmtpSession:
         """True while content comes."""
         return self.transaction is not None and self.transaction.receiving
 
+    @property
+    def recipients(self) -> int:
+        """How many recipients the transaction has."""
+        return len(self.transaction.message.record.envelope.recipients) if self.transaction else 0
+
     def greet(self) -> Step:
         """The banner, after Connected was asked."""
         chain = self.bindings.chain(events.Connected)
@@ -105,8 +111,9 @@ class SmtpSession:
     def note_refusal(self, command: str, reply: Reply, by: str) -> None:
         """Counts, logs and reports a refusal, whoever made it."""
         self.work.rejections += 1
+        command = shown(command)
         ids = {"message": self.transaction.message.record.id} if self.transaction else {}
-        self.log.info("rejected", command=command[:200], reply=str(reply), by=by, helo=self.work.helo, **ids)
+        self.log.info("rejected", command=command, reply=str(reply), by=by, helo=self.work.helo, **ids)
         chain = self.bindings.chain(events.Rejected)
         if chain:
             self.services.dispatcher.tell(events.Rejected(self.facts(), command, reply, by), chain)
@@ -142,14 +149,17 @@ class SmtpSession:
         """HELO or EHLO."""
         kind = events.Ehlo if asked.verb == "EHLO" else events.Helo
         offered = [*self.machine.offered(), *self.bindings.advertised] if asked.verb == "EHLO" else []
-        self.work.helo = asked.name
+        before, self.work.helo = self.work.helo, asked.name
         chain = self.bindings.chain(kind)
         if not chain:
             return self._greeted(asked, offered)
         event = kind(self.facts(), asked.name, offered)
 
         def settle(outcome: Outcome) -> Step:
-            return None if self.refused(outcome, asked.line) else self._greeted(asked, event.offered)
+            if not self.refused(outcome, asked.line):
+                return self._greeted(asked, event.offered)
+            self.work.helo = before
+            return None
 
         return self.ask(event, chain, settle)
 
@@ -234,6 +244,10 @@ class SmtpSession:
             verdict = outcome.verdict
             if self.machine.is_closed or self.connection.is_lost:
                 return None
+            if self.connection.dialogue_ended:
+                # The machine refused a line of the dialogue, and has answered already.
+                self.connection.dialogue_ended = False
+                return None
             if verdict is None:
                 proceed(None)
             elif isinstance(verdict, v.Respond) and verdict.reply.is_positive:
@@ -246,6 +260,18 @@ class SmtpSession:
             return None
 
         return self.ask(events.Verb(self.facts(), keyword, argument, self.connection), chain, settle)
+
+
+_SHOWN = frozenset({"HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END"})
+_VERB = re.compile(r"[A-Z]{1,12}(?:-[A-Z]{1,12})?|[a-z]{1,12}")
+
+
+def shown(command: str) -> str:
+    """What of a refused command may be shown: all of a known one, only the verb of others, whose arguments may be a password."""
+    verb = command.partition(" ")[0]
+    if verb.upper() in _SHOWN:
+        return command[:200]
+    return f"{verb} ..." if _VERB.fullmatch(verb) else "..." if command else ""
 
 
 async def _later(answer: Coroutine[Any, Any, Outcome], then: Then) -> None:

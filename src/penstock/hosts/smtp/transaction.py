@@ -28,6 +28,8 @@ LOOKED_AT = 256 * 1024
 END_OF_DATA = "end of data"
 _LOOPING = v.Reject(554, "5.4.6", "Too many hops, the message is looping")
 _FULL = Reply(452, "4.3.1", "Insufficient system storage")
+_NO_MEMORY = v.Defer(452, "4.3.1", "Too much mail at once, please try again later")
+_LONG_HEADER = Reply(552, "5.3.4", "Header section too large")
 _BROKEN = Reply(451, "4.3.0", "The message cannot be stored now, please try again later")
 
 
@@ -39,7 +41,7 @@ class Transaction:
         message: the message, with its sender.
     """
 
-    __slots__ = ("_early", "_failure", "_header_wanted", "_intake", "_session", "message", "receiving")
+    __slots__ = ("_early", "_failure", "_header_wanted", "_intake", "_seam", "_session", "message", "receiving")
 
     def __init__(self, session: SmtpSession, message: MessageWork) -> None:
         self._session = session
@@ -49,6 +51,7 @@ class Transaction:
         self._early: Outcome | None = None
         self._failure: Reply | None = None
         self._header_wanted = False
+        self._seam = b""
 
     def abort(self) -> None:
         """Gives up what came of the content."""
@@ -79,6 +82,11 @@ class Transaction:
     def on_data_start(self, asked: wire.DataStart) -> Step:
         """DATA, or the first BDAT."""
         session = self._session
+        if session.connection.host.memory.is_full:
+            session.refused(Outcome(_NO_MEMORY, "server"), asked.line)
+            if asked.bdat:
+                session.end_transaction()
+            return None
 
         def settle(outcome: Outcome) -> Step:
             if session.refused(outcome, asked.line):
@@ -86,8 +94,9 @@ class Transaction:
                     session.end_transaction()
                 return None
             prefix = received_field(self.message.record, session.services.server.hostname, session.extended)
-            self._intake = Intake(session.services.spool, prefix, session.connection.settings.in_memory)
+            self._intake = Intake(session.services.spool, prefix, session.connection.settings.in_memory, session.connection.host.memory)
             self._header_wanted = bool(session.bindings.chain(events.EndOfHeaders))
+            self._seam = prefix[-2:]
             self.receiving = True
             session.machine.accept()
             return None
@@ -102,16 +111,22 @@ class Transaction:
             return None
         full = intake.add(chunk.data)
         if self._header_wanted:
-            start = intake.start(LOOKED_AT)
-            if b"\r\n\r\n" in start or len(start) >= LOOKED_AT:
-                return self._header_complete(start, full)
+            # Only what is new is looked at, or many small pieces would cost the square of their number.
+            seam = self._seam + chunk.data
+            self._seam = seam[-3:]
+            if b"\r\n\r\n" in seam:
+                return self._header_complete(intake.start(), full)
+            if intake.size >= LOOKED_AT:
+                self._failure = _LONG_HEADER
+                intake.abort()
+                return None
         return self._flush(intake) if full else None
 
     def _header_complete(self, start: bytes, full: bool) -> Step:
         self._header_wanted = False
         session, intake = self._session, self._intake
         assert intake is not None
-        self.message.content = MemoryContent(start)
+        self.message.content, self.message.complete = MemoryContent(start), False
 
         def settle(outcome: Outcome) -> Step:
             if isinstance(outcome.verdict, v.Disconnect):
@@ -151,7 +166,7 @@ class Transaction:
             return self._settle(self._early)
         if self._header_wanted:
             # There was no empty line: all of it is header.
-            step = self._header_complete(intake.start(LOOKED_AT), False)
+            step = self._header_complete(intake.start(), False)
             return self.on_content_end(asked) if step is None else _then(step, lambda: self.on_content_end(asked))
         if intake.spilled:
             return self._finish_spilled(intake)
@@ -176,7 +191,7 @@ class Transaction:
     def _complete(self, content: Content) -> Step:
         """The whole content is here: the last moment to refuse it."""
         session, record = self._session, self.message.record
-        self.message.content = content
+        self.message.content, self.message.complete = content, True
         record.size = content.size
         if self._is_looping(content):
             return self._settle(Outcome(_LOOPING, "server"))
@@ -213,8 +228,9 @@ class Transaction:
         """The message is on stable storage, or is not going to be; the client, if it is still there, is told so."""
         session = self._session
         connected = not session.connection.is_lost
+        # Without effect on what was committed; but a sink may have put another content in its place.
+        intake.abort()
         if error is not None:
-            intake.abort()
             reply = self._cannot_store(error)
             if connected:
                 self._end_refused(reply)
