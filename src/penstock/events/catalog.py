@@ -52,7 +52,7 @@ class Greeting(SessionEvent):
     def commit(self) -> None:
         super().commit()
         if self._extensions is not None:
-            self.offered = self._extensions
+            self.offered = list(self._extensions)
 
 
 class Helo(Greeting):

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 from ..mail.address import Address
 from ..mail.envelope import Recipient
-from ..mail.message import Direction, Origin
+from ..mail.message import Direction, Origin, keep_recipient
 from . import verdict as v
 from .message import Message
-from .recipients import as_address, as_recipient
+from .recipients import as_address, tidy
 from .views import Server, Session
 from .work import Facts, Scope
 
@@ -201,11 +201,14 @@ class OneRecipient(Event):
         return (self.recipient,)
 
     def commit(self) -> None:
+        kept = self.work
         if self._draft is not None:
-            self._draft.address = as_recipient(self._draft.address)
+            tidy(self._draft)
+            if self._draft != kept:
+                # A copy, since the sink may hold on to its draft.
+                kept = keep_recipient(self._draft)
         super().commit()
-        if self._draft is not None:
-            self.work = self._draft
+        self.work = kept
 
 
 class Report(Event):

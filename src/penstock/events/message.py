@@ -26,8 +26,8 @@ from ..mail.address import Address
 from ..mail.content import CHUNK, Content, JoinedContent, MemoryContent, chunks
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.header import Header, read_fields, split_header
-from ..mail.message import Direction, MessageRecord, Origin, encode_record
-from .recipients import Recipients, as_address, as_recipient
+from ..mail.message import Direction, MessageRecord, Origin, keep_record
+from .recipients import Recipients, as_address, tidy
 from .work import Backplane, MessageWork, Scope
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -206,11 +206,13 @@ class Message:
         if not moved:
             raise ValueError("a fork needs at least one recipient")
         record, content = self._settled()
-        record.envelope.recipients = moved
+        record.envelope.recipients, record.state = list(moved), deepcopy(record.state)
         record.id, record.parent = self._server.new_id(), self.id
         child_work = MessageWork(record, content, self.work.content_id)
         child_work.rewritten = self.work.rewritten or self._content is not None
         child = Message(child_work, self._scope, self._server)
+        # What the handler does yet to a recipient that it moved goes with it.
+        child._shown, child._recipients = tuple(moved), Recipients(moved)
         self._children.append(child)
         return child
 
@@ -221,19 +223,17 @@ class Message:
         """
         for message, record, content in [self.prepared(), *(child.prepared(new=True) for child in self.descendants())]:
             work = message.work
-            if record != work.record or content is not work.content:
+            if record is not work.record or content is not work.content:
                 work.rewritten = work.rewritten or content is not work.content
                 work.record, work.content, work.dirty = record, content, True
         self.work.forks += [message.work for message in self.descendants()]
 
     def prepared(self, new: bool = False) -> tuple[Message, MessageRecord, Content | None]:
-        """This message as it will be, once it is clear that it can be. Raises as ``commit``."""
-        record, content = self._settled()
-        for recipient in record.envelope.recipients:
-            recipient.address = as_recipient(recipient.address)  # a type checker refuses text here, but Python lets it through
-        if new or record != self.work.record:
-            encode_record(record)
-        return self, record, content
+        """This message as it will be, once it is clear that it can be; nothing in it is the sink's. Raises as ``commit``."""
+        for recipient in self._recipients or ():
+            tidy(recipient)
+        draft, content = self._settled()
+        return self, keep_record(draft) if new or draft != self.work.record else self.work.record, content
 
     def descendants(self) -> Iterator[Message]:
         """The copies that were split off, and those that were split off from them."""
@@ -246,14 +246,15 @@ class Message:
         return self._shown if self._recipients is not None else tuple(self.recipients)
 
     def _settled(self) -> tuple[MessageRecord, Content | None]:
-        """The record and the content as they are with this draft."""
+        """The record and the content as they are with this draft, of which the record still shares parts."""
         old, content = self.work.record, self._content or self.work.content
         envelope = msgspec.structs.replace(old.envelope, sender=self.sender)
         if self._recipients is not None:
             envelope.recipients = list(self._recipients.items)
         record = msgspec.structs.replace(old, envelope=envelope)
-        if self._states:
-            record.state = {**old.state, **deepcopy(self._states)}
+        states = {name: state for name, state in self._states.items() if state or name in old.state}
+        if states:
+            record.state = {**old.state, **states}
         if self._content is not None:
             record.header, record.body_offset = None, 0
         if self._header is not None and self._header.edited and content is not None:

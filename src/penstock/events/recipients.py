@@ -40,9 +40,7 @@ class Recipients:
         Raises: AddressError; ValueError for an unknown word in ``notify``.
         """
         parsed = as_recipient(address)
-        words = frozenset(word.lower() for word in notify)
-        if words - NOTIFY_VALUES or ("never" in words and len(words) > 1):
-            raise ValueError(f"notify takes 'never' alone, or some of 'success', 'failure', 'delay'; not {sorted(words)}")
+        words = as_notify(notify)
         present = self.find(parsed)
         if present:
             return present
@@ -95,9 +93,28 @@ def as_address(address: Address | str) -> Address:
     return address
 
 
+def as_notify(words: Iterable[str]) -> frozenset[str]:
+    """The words of NOTIFY in lower case (RFC 3461 §4.1); raises ValueError for others, or TypeError where there are no words."""
+    if isinstance(words, str):
+        raise TypeError(f"notify takes a set of words, not the text {words!r}")
+    lower = frozenset(word.lower() for word in words)
+    if lower - NOTIFY_VALUES or ("never" in lower and len(lower) > 1):
+        raise ValueError(f"notify takes 'never' alone, or some of 'success', 'failure', 'delay'; not {sorted(lower)}")
+    return lower
+
+
 def as_recipient(address: Address | str) -> Address:
     """The address itself, or parsed from text; raises AddressError, also for the null path, which nobody can be sent to."""
     parsed = as_address(address)
     if parsed.is_null:
         raise AddressError("a recipient cannot be the null path")
     return parsed
+
+
+def tidy(recipient: Recipient) -> None:
+    """Makes of a recipient that a sink edited one that can be kept; raises AddressError, ValueError, TypeError when it cannot be.
+
+    A type checker refuses text in the place of an address, or a list of words, but Python lets them through.
+    """
+    recipient.address = as_recipient(recipient.address)
+    recipient.notify = as_notify(recipient.notify)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .envelope import Envelope
+from .envelope import Envelope, Recipient
 
 Origin = Literal["smtp", "submission-api", "pickup", "milter", "dsn", "sink"]
 Direction = Literal["in", "out", "internal"]
@@ -35,7 +35,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
         body_offset: how many octets of the content ``header`` replaces.
         state: what sinks remember about this message, by sink.
         done: bindings that were asked at the present stage and need not be asked again.
-        skip: bindings that must not see this message, since it came from them.
+        skip: bindings that are not asked at Submission, since the message came from them.
         attempt: how often the present stage was begun before.
         deferrals: how often delivery was put off.
         generation: how many submissions by sinks led here; ends loops.
@@ -66,6 +66,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(MessageRecord)
+_recipient_decoder = msgspec.msgpack.Decoder(Recipient)
 
 
 def encode_record(record: MessageRecord) -> bytes:
@@ -76,3 +77,26 @@ def encode_record(record: MessageRecord) -> bytes:
 def decode_record(data: bytes) -> MessageRecord:
     """The record from its octets; raises msgspec.DecodeError when they are none."""
     return _decoder.decode(data)
+
+
+def keep_record(record: MessageRecord) -> MessageRecord:
+    """The record as a restart would read it: a copy that shares nothing with what a sink may still hold.
+
+    Raises: TypeError when a sink put something into it that is not of its type, or not plain data.
+    """
+    # The header is octets that nobody changes, and may be large.
+    bare = msgspec.structs.replace(record, header=None)
+    try:
+        kept = _decoder.decode(_encoder.encode(bare))
+    except msgspec.DecodeError as error:
+        raise TypeError(f"the message cannot be kept: {error}") from None
+    kept.header = record.header
+    return kept
+
+
+def keep_recipient(recipient: Recipient) -> Recipient:
+    """The recipient as a restart would read it; a copy as with ``keep_record``. Raises TypeError as that does."""
+    try:
+        return _recipient_decoder.decode(_encoder.encode(recipient))
+    except msgspec.DecodeError as error:
+        raise TypeError(f"the recipient cannot be kept: {error}") from None
