@@ -25,6 +25,8 @@ address = "127.0.0.1:0"
 [domain."example.com"]
 deliver = "maildir:mail/{local}"
 """
+SHIELD = '[[binding]]\nname = "x"\nsink = "penstock.sinks:ShieldsUp"\n'
+ARCHIVE = SHIELD.replace("ShieldsUp", "Archive")
 
 
 def _config(folder: Path, text: str) -> str:
@@ -37,8 +39,9 @@ def test_penstock_alone_shows_the_help_and_says_that_a_verb_is_missing() -> None
     """Help is what a newcomer wants to see; the exit code is for a script that lost its argument."""
     done = penstock()
     assert done.returncode == 64
-    for verb in ("serve", "check", "bindings", "send", "version"):
+    for verb in ("serve", "check", "bindings", "send", "spool", "version"):
         assert f"  {verb} " in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2]
     assert "worker" not in done.stdout
     assert "penstock send --to alice@example.com" in done.stdout
 
@@ -122,6 +125,14 @@ def test_check_takes_the_file_from_the_environment(tmp_path: Path) -> None:
         (GOOD.replace("mail/", "penstock.toml/mail/"), "penstock.toml is not a folder"),
         (GOOD.replace("[[listener]]", 'spool = "penstock.toml"\n[[listener]]'), "server.spool: "),
         (GOOD.replace("mx.example.com", "mailer"), "no full name"),
+        (GOOD.replace("127.0.0.1", "192.0.2.1"), "listener.mx.address: this machine does not have the address 192.0.2.1"),
+        (GOOD + "[limits]\nrecipients = 5\n", "limits.recipients: "),
+        (GOOD + '[retry]\nexpire = "5m"\n', "retry.expire: "),
+        (GOOD + SHIELD + "match = { tls = true }\n", "binding.x.match.tls: there is no TLS"),
+        (GOOD + SHIELD + "match = { authenticated = true }\n", "binding.x.match.authenticated: "),
+        (GOOD + SHIELD + 'match = { origin = ["pickup"] }\n', "binding.x.match.origin: no mail is 'pickup'"),
+        (GOOD + ARCHIVE + 'settings = { directory = "penstock.toml/x" }\n', "binding.x.settings.directory: "),
+        (GOOD + ARCHIVE + 'settings = { directory = "penstock-data/spool/x" }\n', "is in the spool"),
     ],
 )
 def test_check_warns_of_what_is_allowed_but_hardly_meant(tmp_path: Path, text: str, warning: str) -> None:
@@ -134,6 +145,60 @@ def test_check_warns_of_what_is_allowed_but_hardly_meant(tmp_path: Path, text: s
     assert warning in line
     (told,) = json.loads(penstock("check", "-c", config, "--json").stdout)["warnings"]
     assert f"warning: {told}" == line
+
+
+STARTING = """
+from penstock import Sink, on
+from penstock.events import Accepted
+
+class Good(Sink):
+    async def start(self):
+        print("good starts")
+
+    async def stop(self):
+        print("good stops")
+
+    @on(Accepted)
+    async def note(self, event): ...
+
+class Bad(Good):
+    async def start(self):
+        raise ConnectionError("nobody there")
+
+class Gone(Good):
+    async def start(self):
+        raise SystemExit(0)
+"""
+BOTH = '[[binding]]\nname = "good"\nsink = "starting:Good"\n[[binding]]\nname = "bad"\nsink = "starting:{}"\n'
+
+
+def test_check_starts_sinks_only_when_it_is_asked_to(tmp_path: Path) -> None:
+    """A start may write or connect; those that were started are stopped, also when another fails."""
+    (tmp_path / "starting.py").write_text(STARTING)
+    config = _config(tmp_path, GOOD + BOTH.format("Bad"))
+    assert penstock("check", "-c", config).stdout.startswith("ok: 5 bindings")
+    done = penstock("check", "-c", config, "--start")
+    assert (done.returncode, done.stdout) == (78, "good starts\ngood stops\n")
+    assert "binding.bad: the sink does not start: ConnectionError: nobody there" in done.stderr
+    assert penstock("check", "-c", _config(tmp_path, GOOD + BOTH.format("Gone")), "--start").returncode == 78
+    done = penstock("check", "-c", _config(tmp_path, GOOD + BOTH.format("Good")), "--start")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "ok: 5 bindings, 1 listener, 1 domain; all sinks start and stop")
+
+
+def test_check_with_start_finds_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """The error of the sink that ships, with the binding that it is bound by."""
+    config = _config(tmp_path, GOOD + ARCHIVE + 'settings = { directory = "penstock.toml/x" }\n')
+    done = penstock("check", "-c", config, "--start")
+    assert done.returncode == 78
+    assert "binding.x: the sink does not start: Archive: directory: " in done.stderr
+
+
+def test_a_sink_that_is_a_script_does_not_make_check_exit_with_0(tmp_path: Path) -> None:
+    """Nor say nothing."""
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
+    done = penstock("check", "-c", _config(tmp_path, GOOD + '[[binding]]\nname = "x"\nsink = "script:X"\n'))
+    assert done.returncode == 78
+    assert "it calls sys.exit(0)" in done.stderr
 
 
 def test_bindings_lists_handlers_in_the_order_in_which_they_are_asked() -> None:

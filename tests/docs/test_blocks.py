@@ -90,7 +90,10 @@ def test_commands_exist_with_their_options(line: str) -> None:
     command = typer.main.get_command(app)
     with command.make_context("penstock", words[:0], resilient_parsing=True) as context:
         name, verb, rest = command.resolve_command(context, words)  # type: ignore[attr-defined]
-        verb.make_context(name, rest, parent=context)
+        with verb.make_context(name, rest, parent=context) as inner:
+            if rest and hasattr(verb, "resolve_command"):
+                name, verb, rest = verb.resolve_command(inner, rest)
+                verb.make_context(name, rest, parent=inner)
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -41,6 +41,9 @@ def penstock(
     A first try, in the source tree:
       penstock serve --config examples/penstock.toml    run a server
       penstock send --to alice@example.com              send it a message
+
+    'penstock VERB --help' says more. --config may be left out when PENSTOCK_CONFIG names
+    the file, or it is /etc/penstock/penstock.toml.
     """
     if show_version:
         version(as_json=False)
@@ -57,7 +60,10 @@ def serve(
         int | None, typer.Option(metavar="FD", help="A descriptor to write one JSON line to when all workers accept.")
     ] = None,
 ) -> None:
-    """Run the server in the foreground, until SIGTERM or Ctrl-C."""
+    """Run the server, until SIGTERM or Ctrl-C.
+
+    It stays in the foreground. Clients' transactions may finish first, for as long as 'drain' in [server] says.
+    """
     from ..config import load
     from ..observe.log import set_up
     from ..supervisor import run
@@ -96,14 +102,19 @@ def worker(
 
 
 @app.command()
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check a configuration: the file, its sinks and their settings.
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    start: Annotated[bool, typer.Option("--start", help="Start and stop each sink, too; this may write, and connect.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a configuration file and its sinks.
 
-    Nothing is started and nothing is written, so what a sink tries out in its start() is not tried. Exits with 78 when something is wrong.
+    Imports the sinks, makes them with their settings and binds them, as 'serve' does first. Warns of folders that this user cannot write
+    and of addresses that this machine does not have. Nothing is written, and no port is opened. Exits with 78 when something is wrong.
     """
     from .check import check as run_check
 
-    run_check(config, as_json)
+    run_check(config, start, as_json)
 
 
 @app.command()
@@ -112,7 +123,7 @@ def bindings(
     event: Annotated[str, typer.Option(metavar="EVENT", help="Only those of one event, e.g. RcptTo.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List which sink is asked at which event, in which order.
+    """List which sink is asked when, in order.
 
     The sinks that carry out [relay] and [domain] are listed like the user's own.
     """
@@ -135,7 +146,7 @@ def send(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the dialogue, on standard error.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Send one message to a server, to try something out.
+    """Send a message to a server, to try it out.
 
     Prints the server's reply, which holds the queue id. Exits with 67 for a recipient that does not exist, 69 for another refusal or
     when no server answers, 75 when the server says to try again later.

@@ -1,72 +1,62 @@
 """``penstock check``: everything that can be known of a configuration without starting it.
 
-What is wrong is an error, and the same one that ``serve`` would end with. What is allowed but is hardly meant is a warning.
+What is wrong is an error, and the same one that ``serve`` would end with. What is allowed but is hardly meant is a warning. With
+``--start`` the sinks are started and stopped too, which finds what only they can know, such as a password that is not accepted.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import typer
 
-from ..config import Config, load, plugs
-from ..events.binding import Bindings
+from ..config import load, plugs
+from ..errors import ConfigError
+from ..events.binding import Bindings, Plug
+from .warnings import warnings
 
 
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, start: bool, as_json: bool) -> None:
     """Checks a configuration and says what is in it. Raises ConfigError."""
     config = load(path)
     bound = Bindings(plugs(config))
     counts = {"bindings": len(bound.plugs), "listeners": len(config.listeners), "domains": len(config.domains)}
-    found = warnings(config)
+    found = warnings(config, bound.plugs)
+    if start:
+        asyncio.run(_start_and_stop(bound.plugs))
     if as_json:
         typer.echo(json.dumps({"ok": True, **counts, "warnings": found}, indent=2, ensure_ascii=False))
         return
     for warning in found:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo("ok: " + ", ".join(_counted(number, name) for name, number in counts.items()))
+    started = "; all sinks start and stop" if start else ""
+    typer.echo("ok: " + ", ".join(_counted(number, name) for name, number in counts.items()) + started)
 
 
 def _counted(number: int, name: str) -> str:
     return f"{number} {name.removesuffix('s') if number == 1 else name}"
 
 
-def warnings(config: Config) -> list[str]:
-    """What is allowed, but hardly meant."""
-    found = []
-    if not config.domains:
-        found.append("there is no [domain]: the server takes mail for nobody")
-    if config.relay.networks:
-        found.append(
-            "relay.networks: mail from there to other domains is accepted and then held, since this version does not send to other servers"
-        )
-    if "." not in config.server.hostname:
-        found.append(f"server.hostname: {config.server.hostname!r} is no full name, such as 'mx.example.com'; other servers may mind")
-    found += _folder("server.spool", config.resolve(config.server.spool))
-    for name, table in config.domains.items():
-        kind, _, target = table.deliver.partition(":")
-        if kind in ("maildir", "drop"):
-            fixed, brace, _ = target.partition("{")
-            folder = config.resolve(f"{fixed}x" if brace else fixed)
-            found += _folder(f'domain."{name}".deliver', folder.parent if brace else folder)
-    return found
-
-
-def _folder(key: str, folder: Path) -> list[str]:
-    """Warns of a folder that this user can neither make nor write into."""
-    there = next((path for path in (folder, *folder.parents) if _exists(path)), folder)
-    if not there.is_dir():
-        return [f"{key}: {there} is not a folder"]
-    if not os.access(there, os.W_OK | os.X_OK):
-        return [f"{key}: this user may not write to {there}"]
-    return []
-
-
-def _exists(path: Path) -> bool:
-    """Whether it is there, as far as this user may know."""
+async def _start_and_stop(bound: Sequence[Plug]) -> None:
+    """Starts all sinks as a worker does, and stops those that were started. Raises ConfigError."""
+    started: list[Plug] = []
     try:
-        return path.exists()
-    except PermissionError:
-        return False
+        for plug in bound:
+            await _do(plug, plug.sink.start, "does not start")
+            started.append(plug)
+    finally:
+        for plug in started:
+            await _do(plug, plug.sink.stop, "does not stop")
+
+
+async def _do(plug: Plug, what: Callable[[], Awaitable[None]], fails: str) -> None:
+    try:
+        await what()
+    except ConfigError as error:
+        raise ConfigError(plug.where, f"the sink {fails}: {error.where}: {error.what}", error.hint) from error
+    except (Exception, SystemExit) as error:
+        # A sink that ends the process would end this one with its own exit code.
+        raise ConfigError(plug.where, f"the sink {fails}: {type(error).__name__}: {error}") from error

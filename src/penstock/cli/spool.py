@@ -110,7 +110,7 @@ def release(
 ) -> None:
     """Let held messages go on.
 
-    They do so when the server is started. A deferred message is tried then, too, and does not wait for its time. A message goes on where it was stopped.
+    They do so when the server is started, where they were stopped. A deferred message is tried then, too, and does not wait for its time.
     A sink of Submission that quarantined it would do so again: name its binding with --skip.
     """
     from .offline import release_all

@@ -1,0 +1,107 @@
+"""What ``penstock check`` warns of: what a configuration may say, but hardly means, and what the server would find out only at start.
+
+They are warnings because the one who checks may be another user, or on another machine, than the server is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config import Config
+from ..events.binding import Plug
+from ..events.rule import Match
+from ..sinks import Archive, Drop, Maildir
+
+# RFC 5321 §4.5.3.1.8: a server takes at least so many recipients a message.
+_FEWEST_RECIPIENTS = 100
+_RESERVED = {"submission-api", "pickup", "milter"}
+
+
+def warnings(config: Config, plugs: tuple[Plug, ...]) -> list[str]:
+    """One line for each thing that an administrator will want to know."""
+    return [
+        *_about_mail(config),
+        *(f"binding.{b.name}.match.{line}" for b in config.bindings if b.enabled and b.match for line in _never(b.match)),
+        *(line for listener in config.listeners for line in _address(f"listener.{listener.name}.address", listener.address.host)),
+        *_folder("server.spool", config.resolve(config.server.spool)),
+        *(line for plug in plugs for line in _sink(config, plug)),
+    ]
+
+
+def _about_mail(config: Config) -> Iterator[str]:
+    if not config.domains:
+        yield "there is no [domain]: the server takes mail for nobody"
+    if config.relay.networks:
+        yield "relay.networks: mail from there to other domains is accepted and then held: this version does not send to other servers"
+    if "." not in config.server.hostname:
+        yield f"server.hostname: {config.server.hostname!r} is no full name, such as 'mx.example.com'; other servers may mind"
+    if config.limits.recipients < _FEWEST_RECIPIENTS:
+        yield f"limits.recipients: clients may expect a server to take {_FEWEST_RECIPIENTS} (RFC 5321)"
+    if config.retry.expire < config.retry.intervals[0]:
+        yield "retry.expire: mail is given up before the first of retry.intervals is over"
+
+
+def _never(match: Match) -> Iterator[str]:
+    """The conditions that can hold in a later version, but not in this one."""
+    if match.tls:
+        yield "tls: there is no TLS in this version, so this never holds"
+    if match.authenticated:
+        yield "authenticated: there is no AUTH in this version, so this never holds"
+    if match.user is not None:
+        yield "user: there is no AUTH in this version, so the name is always empty"
+    for name, later in (("direction", {"out"}), ("origin", _RESERVED)):
+        asked = getattr(match, name)
+        wanted = {asked} if isinstance(asked, str) else set(asked or ())
+        if wanted and wanted <= later:
+            yield f"{name}: no mail is {min(wanted)!r} in this version, so this never holds"
+
+
+def _address(key: str, host: str) -> list[str]:
+    """Warns of an address that this machine does not have; whether the port is free is left to the start, since a server may run."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.bind((host, 0))
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return [f"{key}: this machine does not have the address {host}"]
+    return []
+
+
+def _sink(config: Config, plug: Plug) -> list[str]:
+    """Warns of the folder of a sink that ships."""
+    key, sink = plug.where.removeprefix(f"{config.path}: "), plug.sink
+    carries_out = key.startswith("domain.")
+    if isinstance(sink, Archive | Drop):
+        name, folder = "directory", sink.settings.directory
+    elif isinstance(sink, Maildir):
+        fixed, brace, _ = sink.settings.path.partition("{")
+        name, folder = "path", Path(f"{fixed}x").parent if brace else Path(fixed)
+    else:
+        return []
+    key = key if carries_out else f"{key}.settings.{name}"
+    if folder.is_relative_to(config.resolve(config.server.spool)):
+        return [f"{key}: {folder} is in the spool, which is the server's own"]
+    return _folder(key, folder)
+
+
+def _folder(key: str, folder: Path) -> list[str]:
+    """Warns of a folder that this user can neither make nor write into."""
+    there = next((path for path in (folder, *folder.parents) if _exists(path)), folder)
+    if not there.is_dir():
+        return [f"{key}: {there} is not a folder"]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"{key}: this user may not write to {there}"]
+    return []
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there, as far as this user may know."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
