@@ -1,6 +1,6 @@
 """A durable aiosmtpd for comparison: each message in a Maildir file of its own, synced before 250.
 
-``python -m bench.aiosmtpd_server FOLDER FD`` listens on a free port of 127.0.0.1 and writes the port to the file
+``python -m bench.aiosmtpd_server FOLDER FD LOOP`` listens on a free port of 127.0.0.1 and writes the port to the file
 descriptor. The files are written on threads: measured, that gives it 30 to 50 % more messages a second than writing in the event loop.
 """
 
@@ -60,5 +60,6 @@ async def serve(folder: Path, ready: int) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    factory = uvloop.new_event_loop if sys.argv[3] == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(Path(sys.argv[1]), int(sys.argv[2])))

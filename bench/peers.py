@@ -83,17 +83,17 @@ class Penstock:
 
 
 class Aiosmtpd:
-    """aiosmtpd with a handler that syncs; see ``aiosmtpd_server``."""
+    """aiosmtpd with a handler that syncs, on asyncio's own loop as its Controller runs it, or on uvloop; see ``aiosmtpd_server``."""
 
-    name = "aiosmtpd"
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, loop: str = "asyncio") -> None:
+        self.name = "aiosmtpd" if loop == "asyncio" else f"aiosmtpd ({loop})"
+        self._loop = loop
         self._folder = folder
         self._port = 0
 
     def __enter__(self) -> Aiosmtpd:
         reader, writer = os.pipe()
-        command = [sys.executable, "-m", "bench.aiosmtpd_server", str(self._folder), str(writer)]
+        command = [sys.executable, "-m", "bench.aiosmtpd_server", str(self._folder), str(writer), self._loop]
         root = Path(__file__).resolve().parent.parent
         self._process = processes.spawn(command, pass_fds=[writer], cwd=root)
         os.close(writer)

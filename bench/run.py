@@ -22,7 +22,7 @@ from . import peers
 from .source import Case, Measured, measure
 
 Row = dict[str, Measured]
-NAMES = ("penstock", "maildir", "aiosmtpd", "postfix", "hold")
+NAMES = ("penstock", "maildir", "aiosmtpd", "uvloop", "postfix", "hold")
 
 
 def main() -> None:
@@ -77,6 +77,8 @@ def _peers(folder: Path, names: set[str]) -> list[peers.Peer]:
         wanted.append(peers.Penstock(folder / "penstock-maildir", "Penstock (Maildir)", deliver=""))
     if "aiosmtpd" in names:
         wanted.append(peers.Aiosmtpd(folder / "aiosmtpd"))
+    if "uvloop" in names:
+        wanted.append(peers.Aiosmtpd(folder / "aiosmtpd-uvloop", "uvloop"))
     if os.geteuid() != 0 and names & {"postfix", "hold"}:
         _progress("not root: Postfix is left out")
         return wanted
