@@ -12,7 +12,7 @@ from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 spool = typer.Typer(rich_markup_mode=None)
 Id = Annotated[str, typer.Argument(metavar="ID", help="The queue id, as the client and the log were told it.", show_default=False)]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Queue ids.", show_default=False)]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Queue ids.", show_default=False)]
 Held = Annotated[bool, typer.Option("--held", help="Only what is held.")]
 
 
