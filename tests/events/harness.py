@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,17 +79,15 @@ class Harness:
 
     Args:
         plugs: the bindings; made from sinks with ``of``.
-        executor: the threads of plain ``def`` handlers.
     """
 
     plugs: list[Plug]
-    executor: Executor | None = None
     server: FakeBackplane = field(default_factory=FakeBackplane)
     log: KeptLog = field(default_factory=KeptLog)
 
     def __post_init__(self) -> None:
         self.bindings = Bindings(self.plugs)
-        self.dispatcher = Dispatcher(self.log, self.executor)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(self.log)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, *sinks: Sink[Any], **settings: Any) -> Harness:

@@ -38,6 +38,7 @@ class Plug:
         on_error: what becomes of a question whose handler fails: "defer", "reject" or "continue".
         run_in: "loop", "thread", or "" for what suits the handler: ``async def`` on the loop, ``def`` in a thread.
         where: where it is written, for errors.
+        threads: how many calls of plain ``def`` handlers run at once; a further one waits.
     """
 
     name: str
@@ -48,17 +49,25 @@ class Plug:
     on_error: OnError = "defer"
     run_in: str = ""
     where: str = ""
+    threads: int = 4
 
 
 @dataclass(slots=True)
 class Counters:
-    """What a binding did: times asked, times its conditions held, verdicts, errors, and seconds spent in its handler."""
+    """What a binding did: times asked, times its conditions held, verdicts, errors, and seconds spent in its handler.
+
+    ``late`` are the calls that run on after their deadline just now, ``waiting`` the reports that wait to be told, and ``dropped`` those
+    that were not told since too many waited.
+    """
 
     asked: int = 0
     matched: int = 0
     verdicts: int = 0
     errors: int = 0
     seconds: float = 0.0
+    late: int = 0
+    waiting: int = 0
+    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -126,6 +135,8 @@ def _bind(plug: Plug) -> list[Binding]:
         raise ConfigError(f"{plug.where}.timeout", "a handler needs some time to answer", "give a duration such as '30s'")
     if plug.run_in not in ("", "loop", "thread"):
         raise ConfigError(f"{plug.where}.run_in", f"{plug.run_in!r} is neither 'loop' nor 'thread'")
+    if plug.threads < 1:
+        raise ConfigError(f"{plug.where}.threads", "a handler needs at least one thread")
     marks = marks_of(type(plug.sink))
     if not marks:
         sink = type(plug.sink).__qualname__

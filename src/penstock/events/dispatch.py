@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import SinkError, SinkTimeout, StorageDamaged
+from ..errors import SinkError, StorageDamaged
 from ..observe.log import Log
 from .binding import Binding, Chain
 from .event import Event
+from .running import Runner, Seldom
 from .verdict import Defer, Reject, Rewrite, Verdict
 
 
@@ -40,6 +40,13 @@ PROCEED = Outcome()
 # What a client hears of a sink that failed: nothing of why.
 _FAILED_DEFER = Defer(451, "4.3.0", "Temporary failure, please try again later")
 _FAILED_REJECT = Reject(554, "5.3.0", "The message cannot be handled")
+# What a handler or a condition on the loop may raise without any harm but to itself: sys.exit() ends the handler, not the server, and
+# CancelledError is nothing but an exception where nobody waits.
+_FAILURES = (Exception, SystemExit, asyncio.CancelledError, GeneratorExit)
+# A handler that keeps the loop for longer than this is named in the log: all sessions of the worker stand still meanwhile.
+BLOCKING = 0.25
+# So many reports wait for one binding at most; a sink that is slower than the mail hears of some of it only.
+MOST_REPORTS = 1000
 
 
 class Dispatcher:
@@ -47,12 +54,12 @@ class Dispatcher:
 
     Args:
         log: where failures of sinks are written.
-        executor: the threads for plain ``def`` handlers; None for the loop's own.
     """
 
-    def __init__(self, log: Log, executor: Executor | None = None) -> None:
+    def __init__(self, log: Log, _: object = None) -> None:
         self._log = log
-        self._executor = executor
+        self._seldom = Seldom()
+        self._runner = Runner(log, self._seldom)
         self._telling: set[asyncio.Task[None]] = set()
 
     def ask(self, event: Event, chain: Chain) -> Outcome | Coroutine[Any, Any, Outcome]:
@@ -63,7 +70,7 @@ class Dispatcher:
                     continue
                 if binding.mode != "inline":
                     return self._ask_from(event, chain, index)
-            except Exception as error:  # a condition is code too: ``when``
+            except _FAILURES as error:  # a condition is code too: ``when``
                 outcome = self._failed(binding, event, error)
             else:
                 outcome = self._ask_inline(binding, event)
@@ -76,9 +83,10 @@ class Dispatcher:
         told = []
         for binding in chain:
             try:
-                if wanted(binding, event):
+                if wanted(binding, event) and self._has_room(binding):
+                    binding.counters.waiting += 1
                     told.append((binding, event.matched))
-            except Exception as error:
+            except _FAILURES as error:
                 self._failed(binding, event, error)
         if told:
             task = asyncio.get_running_loop().create_task(self._tell(event, told))
@@ -96,10 +104,13 @@ class Dispatcher:
         try:
             verdict = binding.handler(event)
             return self._settle(binding, event, verdict)
-        except (Exception, SystemExit) as error:  # sys.exit() in a sink ends the handler, not the server
+        except _FAILURES as error:
             return self._failed(binding, event, error)
         finally:
-            binding.counters.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            binding.counters.seconds += seconds
+            if seconds > BLOCKING and self._seldom("blocks", binding.key):
+                self._log.warning("sink blocks the loop", binding=binding.name, method=binding.method, seconds=round(seconds, 3))
 
     async def _ask_from(self, event: Event, chain: Chain, first: int) -> Outcome:
         for index in range(first, len(chain)):
@@ -107,7 +118,7 @@ class Dispatcher:
             try:
                 if index > first and not wanted(binding, event):
                     continue
-            except Exception as error:
+            except _FAILURES as error:
                 outcome = self._failed(binding, event, error)
             else:
                 outcome = self._ask_inline(binding, event) if binding.mode == "inline" else await self._ask_waiting(binding, event)
@@ -120,29 +131,13 @@ class Dispatcher:
         shown = event.clone()
         begin(binding, shown)
         try:
-            outcome = self._settle(binding, shown, await self._run(binding, shown))
+            outcome = self._settle(binding, shown, await self._runner.run(binding, shown))
             event.absorb(shown)
             return outcome
         except (Exception, SystemExit) as error:
             return self._failed(binding, event, error)
         finally:
             binding.counters.seconds += time.perf_counter() - started
-
-    async def _run(self, binding: Binding, event: Event) -> Any:
-        """Runs a handler under its deadline. A thread cannot be stopped: after the deadline nobody waits for it any more."""
-        timeout = asyncio.timeout(binding.plug.timeout)
-        try:
-            async with timeout:
-                if binding.mode == "loop":
-                    verdict = await binding.handler(event)
-                else:
-                    verdict = await asyncio.get_running_loop().run_in_executor(self._executor, binding.handler, event)
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-        if timeout.expired():  # also when the handler caught its cancellation, and answered all the same
-            raise SinkTimeout(binding.name, f"no answer within {binding.plug.timeout:g} s")
-        return verdict
 
     def _settle(self, binding: Binding, event: Event, verdict: Any) -> Outcome | None:
         """Makes the handler's drafts count; the outcome, or None to go on with the next binding."""
@@ -162,14 +157,16 @@ class Dispatcher:
         return Outcome(verdict, binding.name)
 
     def _failed(self, binding: Binding, event: Event, error: BaseException) -> Outcome | None:
-        if isinstance(error, StorageDamaged):
+        if isinstance(error, StorageDamaged) and not event.report:
             # Not the sink's fault, and no better the next time: transport holds the message.
             raise error
         binding.counters.errors += 1
         self._log.error(
             "sink failed",
             binding=binding.name,
+            method=binding.method,
             event_name=type(event).__name__,
+            attempt=event.attempt,
             on_error="ignored" if event.report else binding.plug.on_error,
             error=f"{type(error).__name__}: {error}",
             exc_info=None if isinstance(error, SinkError) else error,
@@ -186,10 +183,25 @@ class Dispatcher:
     async def _tell(self, event: Event, told: list[tuple[Binding, tuple[int, ...]]]) -> None:
         for binding, matched in told:
             event.matched = matched
-            if binding.mode == "inline":
-                self._ask_inline(binding, event)
-            else:
-                await self._ask_waiting(binding, event)
+            try:
+                if binding.mode == "inline":
+                    self._ask_inline(binding, event)
+                else:
+                    await self._ask_waiting(binding, event)
+            finally:
+                binding.counters.waiting -= 1
+
+    def _has_room(self, binding: Binding) -> bool:
+        """Whether one more report may wait for a binding; counts and says when not."""
+        if binding.counters.waiting < MOST_REPORTS:
+            return True
+        binding.counters.dropped += 1
+        if self._seldom("dropped", binding.key):
+            counters = binding.counters
+            self._log.warning(
+                "reports are dropped", binding=binding.name, method=binding.method, waiting=counters.waiting, dropped=counters.dropped
+            )
+        return False
 
 
 def begin(binding: Binding, event: Event) -> None:

@@ -1,0 +1,126 @@
+"""Runs one handler that has to be waited for: as a task on the loop, or in a thread of its binding, and never longer than its deadline.
+
+A handler cannot be forced to end: a thread cannot be stopped, and a coroutine may swallow its cancellation. So nobody waits for it after
+its deadline; it is counted and named in the log while it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+from ..errors import SinkError, SinkTimeout
+from ..observe.log import Log
+from .binding import Binding
+from .event import Event
+from .threads import Raised, Threads
+
+# How long after its deadline a handler may take to end before the log says that it has not.
+GRACE = 1.0
+
+
+class Seldom:
+    """Lets through one of many, so that the log is not filled with what goes on and on.
+
+    Args:
+        seconds: how far apart.
+    """
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds = seconds
+        self._last: dict[tuple[str, str], float] = {}
+
+    def __call__(self, what: str, which: str) -> bool:
+        """Whether it is time to say this about that."""
+        now = time.monotonic()
+        if now - self._last.get((what, which), -self._seconds) < self._seconds:
+            return False
+        self._last[what, which] = now
+        return True
+
+
+class Runner:
+    """Runs handlers under their deadlines.
+
+    Args:
+        log: where it is said that a handler does not end.
+        seldom: keeps that from being said too often.
+    """
+
+    def __init__(self, log: Log, seldom: Seldom) -> None:
+        self._log = log
+        self._seldom = seldom
+        self._threads: dict[str, Threads] = {}
+        # The loop itself holds on to tasks only weakly.
+        self._late: set[asyncio.Future[Any]] = set()
+
+    async def run(self, binding: Binding, event: Event) -> Any:
+        """What the handler answers. Raises what it raises; SinkTimeout; SinkError when it ended as if it had been cancelled."""
+        seconds = binding.plug.timeout
+        running = self._task(binding, event) if binding.mode == "loop" else await self._thread(binding, event)
+        try:
+            await asyncio.wait((running,), timeout=seconds)
+        except asyncio.CancelledError:
+            self._leave(binding, running)
+            raise
+        if not running.done():
+            self._leave(binding, running)
+            raise SinkTimeout(binding.name, f"no answer within {seconds:g} s")
+        if running.cancelled():
+            raise SinkError(binding.name, "the handler was cancelled, and not by the server")
+        result = running.result()
+        if not isinstance(result, Raised):
+            return result
+        if isinstance(result.error, Exception | SystemExit):
+            raise result.error
+        raise SinkError(binding.name, f"the handler raised {type(result.error).__name__}") from result.error
+
+    def _task(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_task(_answer(binding, event))
+
+    async def _thread(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
+        """The handler's call in a thread; its deadline begins when it does, so the wait for a thread has one of the same length."""
+        threads = self._threads.get(binding.name)
+        if threads is None:
+            full = partial(self._full, binding)
+            threads = self._threads[binding.name] = Threads(binding.name, binding.plug.threads, full)
+        if not await threads.place(binding.plug.timeout):
+            raise SinkTimeout(binding.name, f"none of its {threads.most} threads was free within {binding.plug.timeout:g} s")
+        return threads.start(partial(binding.handler, event))
+
+    def _leave(self, binding: Binding, running: asyncio.Future[Any]) -> None:
+        """Waits no longer for a handler, which is asked to end if it can be."""
+
+        def ended(_: asyncio.Future[Any]) -> None:
+            binding.counters.late -= 1
+            self._late.discard(running)
+            if not running.cancelled():
+                running.exception()  # looked at, so that asyncio does not complain that nobody did
+
+        binding.counters.late += 1
+        self._late.add(running)
+        running.add_done_callback(ended)
+        if isinstance(running, asyncio.Task):
+            running.cancel()
+        asyncio.get_running_loop().call_later(GRACE, self._say_late, binding, running)
+
+    def _say_late(self, binding: Binding, running: asyncio.Future[Any]) -> None:
+        if not running.done() and self._seldom("late", binding.key):
+            self._log.warning(
+                "sink still runs after its deadline", binding=binding.name, method=binding.method, calls=binding.counters.late
+            )
+
+    def _full(self, binding: Binding) -> None:
+        if self._seldom("full", binding.name):
+            self._log.warning("binding holds all its threads", binding=binding.name, threads=binding.plug.threads)
+
+
+async def _answer(binding: Binding, event: Event) -> Any:
+    """What a coroutine answers, or ``Raised``: as an exception of a task, SystemExit would end the loop."""
+    try:
+        return await binding.handler(event)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # see above
+        return Raised(error)

@@ -1,0 +1,139 @@
+"""The threads in which plain ``def`` handlers run: a few for each binding, so that a sink that hangs keeps its own and nobody else's.
+
+Rejected: one ``ThreadPoolExecutor`` for all, which a few calls that hang fill for good; and one for each binding, since the interpreter
+waits for its threads when the process ends, and a thread that hangs would keep the server from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+# A thread that had nothing to do for so many seconds ends.
+IDLE = 60.0
+# How long a call waits for a thread before somebody is told.
+PATIENCE = 1.0
+Job = tuple[Callable[[], Any], Callable[[Any], None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a call raised instead of giving a result; handed over as a value, since some exceptions mean something to asyncio."""
+
+    error: BaseException
+
+
+class Threads:
+    """The threads of one binding, made when they are needed; all methods belong to the loop.
+
+    Args:
+        name: of the binding.
+        most: how many calls run at once; one that hangs keeps its place.
+        full: told when a call has waited for a place for a while.
+    """
+
+    def __init__(self, name: str, most: int, full: Callable[[], None]) -> None:
+        self.most = most
+        self._name = f"penstock-{name}"
+        self._full = full
+        self._busy = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._pool = _Pool(self._name)
+
+    async def place(self, seconds: float) -> bool:
+        """Waits so long for a place, first come, first served; False when there was none. Who has one has to ``start``."""
+        if self._busy < self.most:
+            self._busy += 1
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        early = min(PATIENCE, seconds)
+        try:
+            await asyncio.wait((waiter,), timeout=early)
+            if not waiter.done():
+                self._full()
+                await asyncio.wait((waiter,), timeout=seconds - early)
+        except asyncio.CancelledError:
+            if waiter.done():
+                self._free()
+            else:
+                self._waiting.remove(waiter)
+            raise
+        if not waiter.done():
+            self._waiting.remove(waiter)
+        return waiter.done()
+
+    def start(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Runs a call in a thread; its result, or ``Raised``. The place is free again when the call ends, whoever still waits for it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def ended(result: Any) -> None:
+            self._free()
+            if not future.done():
+                future.set_result(result)
+
+        def tell(result: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(ended, result)
+
+        self._pool.submit((call, tell))
+        return future
+
+    def _free(self) -> None:
+        """Hands a place to who waits the longest, if anybody does."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._busy -= 1
+
+
+class _Pool:
+    """Threads that take jobs; as many as there are jobs at once. They are daemons: the process ends without them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._lock = threading.Lock()
+        # Threads that wait for a job which nobody has put into the queue yet.
+        self._idle = 0
+
+    def submit(self, job: Job) -> None:
+        """Gives a job to an idle thread, or to a new one."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                self._jobs.put(job)
+                return
+        threading.Thread(target=self._work, args=(job,), name=self._name, daemon=True).start()
+
+    def _work(self, job: Job | None) -> None:
+        while job is not None:
+            call, tell = job
+            try:
+                result = call()
+            except BaseException as error:
+                result = Raised(error)
+            with self._lock:
+                # Before the end is told, so that the next job finds this thread.
+                self._idle += 1
+            tell(result)
+            del job, call, tell, result  # a thread that waits keeps no message alive
+            job = self._next()
+
+    def _next(self) -> Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=IDLE)
+            except Empty:
+                with self._lock:
+                    if self._idle:
+                        self._idle -= 1
+                        return None
+                # Somebody counts on this thread: the job is in the queue, or another thread took it in this one's place.
