@@ -10,16 +10,16 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from ...errors import RemoteProtocolError
 from ...mail.reply import Reply
-from ...wire.smtp.happening import Block, Chunk, Closed, ContentEnd, Happening, Line, Reason, Refused, Signal
+from ...wire.smtp.happening import Chunk, Closed, ContentEnd, Happening, Reason, Signal
 from ...wire.smtp.server import ServerMachine
+from .clock import SessionClock
+from .dialogue import ClientDialogue
 from .host import SmtpHost, SmtpSettings
 from .session import SmtpSession
 
 # Octets that may wait unparsed before the client is asked to stop sending.
 MAX_PENDING = 256 * 1024
-MAX_BLOCK = 1024 * 1024
 # Commands, or pieces of content, that one session may have handled before the others get their turn.
 QUANTUM = 100
 # How long a client that was sent away may take to read why.
@@ -49,7 +49,8 @@ class Connection(asyncio.Protocol):
         self.host = host
         self.settings = settings
         self.machine = ServerMachine(settings.wire)
-        self.deadline = float("inf")
+        self.clock = SessionClock(settings.limits)
+        self.dialogue = ClientDialogue(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._session: SmtpSession | None = None
@@ -59,15 +60,10 @@ class Connection(asyncio.Protocol):
         self._choked = False
         self._stopped_reading = False
         self._task: asyncio.Task[None] | None = None
-        self._awaited: asyncio.Future[bytes] | None = None
-        self._block = bytearray()
-        self._line_since: float | None = None
-        self._data_since: float | None = None
         self._ending = ""
         self._lingering = False
         self._resuming = False
         self._idled = 0
-        self.dialogue_ended = False
 
     # What asyncio calls.
 
@@ -88,8 +84,8 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return
         self.machine.receive_data(data)
-        if self._awaited is not None:
-            self._serve_dialogue()
+        if self.dialogue.is_open:
+            self.dialogue.serve()
         elif not self._busy:
             self._pump()
         if self.machine.pending >= MAX_PENDING:
@@ -99,18 +95,17 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             return False
         self.machine.receive_data(b"")
-        if self._awaited is not None:
-            self._serve_dialogue()
+        if self.dialogue.is_open:
+            self.dialogue.serve()
         elif not self._busy:
             self._pump()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self.deadline = float("inf")
+        self.clock.stop()
         self.host.leave(self, self._client_ip)
-        if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_exception(ConnectionError("the client is gone"))
+        self.dialogue.lose()
         if self._task is not None:
             self._task.cancel()
         if self._session is not None:
@@ -140,6 +135,10 @@ class Connection(asyncio.Protocol):
         self._ending = self._ending or ending
         self.machine.disconnect(reply)
 
+    def note_end(self, reason: Reason) -> None:
+        """The machine is done: why, unless that is known already."""
+        self._ending = self._ending or _REASONS[reason]
+
     def flush(self) -> None:
         """Sends what is queued, and closes when the machine is done."""
         transport = self._transport
@@ -155,20 +154,6 @@ class Connection(asyncio.Protocol):
     def is_lost(self) -> bool:
         """True when nobody is there any more."""
         return self._transport is None
-
-    async def line(self, prompt: Reply | None) -> bytes:
-        """Part of a verb's dialogue: sends the prompt and returns the next line. Raises ConnectionError, RemoteProtocolError."""
-        self._need_transport()
-        self.machine.request_line(prompt)
-        return await self._await_input()
-
-    async def block(self, size: int) -> bytes:
-        """Part of a verb's dialogue: the next octets. Raises ValueError, ConnectionError."""
-        self._need_transport()
-        if not 0 < size <= MAX_BLOCK:
-            raise ValueError(f"read_bytes takes from 1 to {MAX_BLOCK} octets")
-        self.machine.request_bytes(size)
-        return await self._await_input()
 
     # What the host calls.
 
@@ -186,7 +171,7 @@ class Connection(asyncio.Protocol):
 
     def time_out(self) -> None:
         """The client took too long."""
-        self.deadline = float("inf")
+        self.clock.stop()
         self.finish(_TIMED_OUT, "timeout")
         self.flush()
 
@@ -221,7 +206,7 @@ class Connection(asyncio.Protocol):
             if isinstance(happening, Signal):
                 break
             if isinstance(happening, Closed):
-                self._ending = self._ending or _REASONS[happening.reason]
+                self.note_end(happening.reason)
                 break
             if self._is_to_end():
                 break
@@ -304,71 +289,20 @@ class Connection(asyncio.Protocol):
             self.proceed()
 
     def _set_deadline(self) -> None:
-        """Which timeout holds now: for a command line that has begun, for content, or for the next command."""
-        if self._busy or self.machine.is_closed:
-            # A decision has its own deadline; so does a farewell.
-            self.deadline = self._loop.time() + 60.0 if self.machine.is_closed else float("inf")
-            return
-        now, limits = self._loop.time(), self.settings.limits
+        """Says whose turn it is."""
         assert self._session is not None
-        if self._session.receiving:
-            self._line_since = None
-            self._data_since = self._data_since or now
-            self.deadline = min(now + limits.data, self._data_since + limits.message)
-            return
-        self._data_since = None
-        if self._choked or not self.machine.pending:
-            # It is the client's turn: to read, or to say something.
-            self._line_since = None
-            self.deadline = now + limits.idle
-            return
-        self._line_since = self._line_since or now
-        self.deadline = self._line_since + limits.command
+        if self.machine.is_closed:
+            self.clock.closing()
+        elif self._busy:
+            self.clock.stop()
+        elif self._session.receiving:
+            self.clock.content_comes()
+        elif self._choked or not self.machine.pending:
+            self.clock.client_is_asked()
+        else:
+            self.clock.command_has_begun()
 
     def _hold_back(self) -> None:
         if not self._stopped_reading and self._transport is not None:
             self._stopped_reading = True
             self._transport.pause_reading()
-
-    def _need_transport(self) -> None:
-        if self._transport is None:
-            raise ConnectionError("the client is gone")
-
-    async def _await_input(self) -> bytes:
-        self._awaited = self._loop.create_future()
-        self.deadline = self._loop.time() + self.settings.limits.idle
-        try:
-            self._serve_dialogue()
-            return await self._awaited
-        finally:
-            self._awaited = None
-            self.deadline = float("inf")
-
-    def _serve_dialogue(self) -> None:
-        """Gives a waiting handler what it asked for."""
-        awaited = self._awaited
-        self.flush()
-        if awaited is None or awaited.done():
-            return
-        while True:
-            happening = self.machine.next_event()
-            if isinstance(happening, Line):
-                awaited.set_result(happening.data)
-                return
-            if isinstance(happening, Block):
-                self._block += happening.data
-                if not happening.remaining:
-                    awaited.set_result(bytes(self._block))
-                    self._block.clear()
-                    return
-            elif isinstance(happening, Refused):
-                reply = happening.reply
-                self.dialogue_ended = True
-                awaited.set_exception(RemoteProtocolError("the line is too long", reply.code, reply.enhanced, reply.text))
-                return
-            elif isinstance(happening, Closed):
-                self._ending = self._ending or _REASONS[happening.reason]
-                awaited.set_exception(ConnectionError("the client is gone"))
-                return
-            else:
-                return

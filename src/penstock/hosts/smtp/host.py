@@ -156,6 +156,6 @@ class SmtpHost:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in [c for c in self._connections if c.deadline <= now]:
+        for connection in [c for c in self._connections if c.clock.deadline <= now]:
             connection.time_out()
         self._sweeper = loop.call_later(1.0, self._sweep) if self._connections else None

@@ -244,9 +244,9 @@ class SmtpSession:
             verdict = outcome.verdict
             if self.machine.is_closed or self.connection.is_lost:
                 return None
-            if self.connection.dialogue_ended:
+            if self.connection.dialogue.refused:
                 # The machine refused a line of the dialogue, and has answered already.
-                self.connection.dialogue_ended = False
+                self.connection.dialogue.refused = False
                 return None
             if verdict is None:
                 proceed(None)
@@ -259,7 +259,7 @@ class SmtpSession:
                 self.machine.refuse(verdict.reply)
             return None
 
-        return self.ask(events.Verb(self.facts(), keyword, argument, self.connection), chain, settle)
+        return self.ask(events.Verb(self.facts(), keyword, argument, self.connection.dialogue), chain, settle)
 
 
 _SHOWN = frozenset({"HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END"})
