@@ -130,6 +130,8 @@ def test_check_takes_the_file_from_the_environment(tmp_path: Path) -> None:
         (GOOD + '[retry]\nexpire = "5m"\n', "retry.expire: "),
         (GOOD + SHIELD + "match = { tls = true }\n", "binding.x.match.tls: there is no TLS"),
         (GOOD + SHIELD + "match = { authenticated = true }\n", "binding.x.match.authenticated: "),
+        (GOOD + ARCHIVE + 'settings = { directory = "a" }\nmatch = { recipient = "postmaster" }\n', "write 'postmaster@*'"),
+        (GOOD + '[domain."exämple.com"]\ndeliver = "discard:"\n', "its ASCII form"),
         (GOOD + SHIELD + 'match = { origin = ["pickup"] }\n', "binding.x.match.origin: no mail is 'pickup'"),
         (GOOD + ARCHIVE + 'settings = { directory = "penstock.toml/x" }\n', "binding.x.settings.directory: "),
         (GOOD + ARCHIVE + 'settings = { directory = "penstock-data/spool/x" }\n', "is in the spool"),

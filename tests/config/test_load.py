@@ -151,7 +151,8 @@ DOMAIN = '[domain."example.com"]\n'
         (LISTENER + SHIELD + 'run_in = "process"\n', "binding.x.run_in", "'process' is not available yet"),
         (LISTENER + SHIELD + 'match = { listener = "smpt" }\n', "binding.x.match.listener", "there is no listener 'smpt'"),
         (LISTENER + SHIELD + 'match = { listener = ["mx", "sub*"] }\n', "binding.x.match.listener", "there is no listener 'sub*'"),
-        (LISTENER + SHIELD.replace('"x"', '""'), "binding.", "the name is empty"),
+        (LISTENER + SHIELD.replace('"x"', '""'), "binding.", "'' is no name for a binding"),
+        (LISTENER + SHIELD.replace('"x"', '"x\\u0000"'), "binding.x\0", "is no name for a binding"),
         (LISTENER.replace('"mx"', '""'), "listener", "'' is no name for a listener"),
         (LISTENER.replace('"mx"', '"m*"'), "listener", "'m*' is no name for a listener"),
         (LISTENER + DOMAIN + '[domain."Example.COM"]\n', 'domain."Example.COM"', "two tables for this domain"),
@@ -169,10 +170,26 @@ def test_what_could_never_work_is_refused(tmp_path: Path, text: str, where: str,
     assert what in error.what
 
 
-@pytest.mark.parametrize("line", ['recipient_delimiter = "@"', 'recipient_delimiter = "a"', 'recipient_delimiter = " "', 'spool = ""'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        'recipient_delimiter = "@"',
+        'recipient_delimiter = "a"',
+        'recipient_delimiter = " "',
+        'spool = ""',
+        'recipient_delimiter = "\\u0000"',
+    ],
+)
 def test_what_the_server_table_cannot_mean_is_refused(tmp_path: Path, line: str) -> None:
     """A letter as delimiter would cut every name that holds it; an empty folder would be that of the file."""
     assert _fails(tmp_path, f"{SERVER}{line}\n{LISTENER}").where.endswith(f"server.{line.partition(' ')[0]}")
+
+
+def test_a_host_name_is_ascii(tmp_path: Path) -> None:
+    """The banner is sent before a client can say that it takes more."""
+    error = _fails(tmp_path, '[server]\nhostname = "mx.exämple.com"\n' + LISTENER)
+    assert error.where.endswith("server.hostname")
+    assert "xn--" in error.hint
 
 
 @pytest.mark.parametrize(

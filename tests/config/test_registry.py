@@ -217,6 +217,7 @@ def test_unknown_keys_are_found_however_deep_they_are(tmp_path: Path) -> None:
     ("source", "binding", "what"),
     [
         (_handler("@on(Submission)"), "timeout = 0", "a handler needs some time"),
+        (_handler("@on(Submission)"), "threads = 0", "a handler needs at least one thread"),
         (_handler("@on(Submission)"), 'match = { size = ">1.2.3MiB" }', "should look like '>1MiB'"),
         (_handler("@on(Submission, match=Match(listener='smpt'))"), "", "there is no listener 'smpt'"),
         ("class Mine(Sink):\n    async def on_submission(self, event): ...\n", "", "handles no event"),

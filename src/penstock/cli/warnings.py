@@ -39,6 +39,9 @@ def _about_mail(config: Config) -> Iterator[str]:
         yield "relay.networks: mail from there to other domains is accepted and then held: this version does not send to other servers"
     if "." not in config.server.hostname:
         yield f"server.hostname: {config.server.hostname!r} is no full name, such as 'mx.example.com'; other servers may mind"
+    for domain in config.domains:
+        if not domain.isascii():
+            yield f'domain."{domain}": mail to its ASCII form, which begins with xn--, needs a [domain] of its own'
     if config.limits.recipients < _FEWEST_RECIPIENTS:
         yield f"limits.recipients: clients may expect a server to take {_FEWEST_RECIPIENTS} (RFC 5321)"
     if config.retry.expire < config.retry.intervals[0]:
@@ -46,13 +49,18 @@ def _about_mail(config: Config) -> Iterator[str]:
 
 
 def _never(match: Match) -> Iterator[str]:
-    """The conditions that can hold in a later version, but not in this one."""
+    """The conditions that can hold in a later version, but not in this one, or that are hardly meant as they are written."""
     if match.tls:
         yield "tls: there is no TLS in this version, so this never holds"
     if match.authenticated:
         yield "authenticated: there is no AUTH in this version, so this never holds"
     if match.user is not None:
         yield "user: there is no AUTH in this version, so the name is always empty"
+    for name in ("sender", "recipient"):
+        asked = getattr(match, name)
+        for pattern in [asked] if isinstance(asked, str) else asked or []:
+            if pattern.replace("-", "").replace("_", "").isalnum():
+                yield f"{name}: {pattern!r} means a domain of that name; if it is a local part, write '{pattern}@*'"
     for name, later in (("direction", {"out"}), ("origin", _RESERVED)):
         asked = getattr(match, name)
         wanted = {asked} if isinstance(asked, str) else set(asked or ())

@@ -41,11 +41,14 @@ def known_listeners(names: Iterable[str], asked: Strings | None, where: str) -> 
 
 def _check_server(server: ServerTable, place: str) -> None:
     delimiter = server.recipient_delimiter
-    if len(delimiter) > 1 or delimiter.isalnum() or delimiter.isspace() or delimiter in ("@", '"'):
+    if len(delimiter) > 1 or delimiter.isalnum() or delimiter.isspace() or delimiter in ("@", '"') or not delimiter.isprintable():
         raise ConfigError(f"{place}.recipient_delimiter", "it is one character, such as '+' or '-', or empty")
     if not 0 <= server.workers <= 512:
         raise ConfigError(f"{place}.workers", "it is between 0 (one a core) and 512")
     _check_host(server.hostname, f"{place}.hostname", _FULL_NAME)
+    if not server.hostname.isascii():
+        # It stands in the banner, before any client could say that it knows more than ASCII.
+        raise ConfigError(f"{place}.hostname", f"{server.hostname!r} is not ASCII", "write the form that begins with xn--")
 
 
 def _check_limits(limits: LimitsTable, place: str) -> None:
@@ -70,7 +73,7 @@ def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
     if not listeners:
         raise ConfigError(place, "there is no listener", 'add [[listener]] with name = "mx" and address = "127.0.0.1:2525"')
     for number, one in enumerate(listeners):
-        if not one.name or "*" in one.name:
+        if not one.name.isprintable() or not one.name.strip() or "*" in one.name:
             raise ConfigError(f"{place}: listener", f"{one.name!r} is no name for a listener", "write a word such as 'mx'")
         for other in listeners[:number]:
             if one.name == other.name:
@@ -114,8 +117,8 @@ def _leads_into(template: Path, folder: Path) -> bool:
 
 def _check_binding(config: Config, binding: BindingTable, place: str) -> None:
     names = [listener.name for listener in config.listeners]
-    if not binding.name:
-        raise ConfigError(place, "the name is empty", "the log and 'penstock bindings' call it by its name")
+    if not binding.name.isprintable() or not binding.name.strip():
+        raise ConfigError(place, f"{binding.name!r} is no name for a binding", "the log and 'penstock bindings' call it by its name")
     for name in binding.listeners:
         if name not in names:
             raise ConfigError(f"{place}.listeners", f"there is no listener {name!r}", f"there are: {', '.join(names)}")

@@ -66,6 +66,7 @@ def _plug(config: Config, table: BindingTable, carries_out: str) -> Plug:
         timeout=float(table.timeout),
         on_error=table.on_error,
         run_in=table.run_in,
+        threads=table.threads,
         where=where,
     )
 

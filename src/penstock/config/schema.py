@@ -141,6 +141,7 @@ class BindingTable:
         timeout: how long a handler may take.
         on_error: what becomes of a question whose handler fails.
         run_in: "loop" or "thread"; by default ``async def`` runs on the loop and ``def`` in a thread.
+        threads: how many calls of plain ``def`` handlers run at once in a worker; a further one waits.
         enabled: false to leave it out.
         settings: the sink's own settings.
     """
@@ -154,6 +155,7 @@ class BindingTable:
     on_error: Literal["defer", "reject", "continue"] = "defer"
     # "process" is known so that the error can say that it is to come.
     run_in: Literal["", "loop", "thread", "process"] = ""
+    threads: int = 4
     enabled: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
