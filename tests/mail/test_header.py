@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
+import time
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from penstock import Header
 from penstock.errors import FrozenError, HeaderError
 from penstock.mail.content import MemoryContent
-from penstock.mail.header import Field, make_field, read_fields, split_header
+from penstock.mail.header import Field, Section, make_field, read_fields, split_header
 
 # Octets as they come: mostly pieces that mean something to a header, in any order, and some that mean nothing.
 PIECES = [
@@ -34,6 +37,40 @@ names = st.from_regex(r"[!-9;-~]{1,30}", fullmatch=True)
 texts = st.text(max_size=300)
 
 
+def pieces_of(raw: bytes) -> list[bytes]:
+    """The fields of a header, and the lines between them that are none; found in the simplest way."""
+    pieces: list[bytes] = []
+    in_field = False
+    for line in raw.split(b"\n") if raw else []:
+        if in_field and line[:1] in (b" ", b"\t"):
+            pieces[-1] += b"\n" + line
+        else:
+            pieces.append(line)
+            in_field = name_of(line) != ""
+    ended = [piece + b"\n" for piece in pieces]
+    return [*ended[:-1], *([pieces[-1]] if pieces[-1] else [])] if pieces else []
+
+
+def name_of(piece: bytes) -> str:
+    """The name of a field in lower case; "" for what is none."""
+    name = piece.partition(b":")[0].rstrip(b" \t")
+    return name.decode().lower() if b":" in piece and name and all(33 <= octet <= 126 for octet in name) else ""
+
+
+@given(octets)
+def test_fields_are_found_one_by_one_or_by_name(raw: bytes) -> None:
+    fields = [piece for piece in pieces_of(raw) if name_of(piece)]
+    header = Header(raw)
+    assert [field.raw for field in header] == [field.raw for field in header.fields()] == fields
+    assert len(header) == len(fields)
+    for name in {name_of(field) for field in fields} | {"subject", "a:", "a\\b", "", "ü", "x" * 100}:
+        wanted = [field for field in fields if name_of(field) == name]
+        assert [field.raw for field in header.fields(name.upper())] == wanted
+        assert header.get_all(name) == [Field(name, field).value for field in wanted]
+        assert header.get(name, "none") == next(iter(header.get_all(name)), "none")
+        assert (name in header) == bool(wanted)
+
+
 @given(octets)
 def test_any_octets_come_out_as_they_went_in(raw: bytes) -> None:
     assert Header(raw).to_bytes() == raw
@@ -44,8 +81,7 @@ def test_splitting_finds_fields_then_at_most_one_empty_line_then_the_body(raw: b
     fields, body = split_header(raw)
     assert raw.startswith(fields)
     assert raw[len(fields) : body] in (b"", b"\r\n", b"\n")
-    assert all(field.name for field in Header(fields)._fields)
-    assert Header(fields).to_bytes() == fields
+    assert b"".join(field.raw for field in Header(fields)) == fields
 
 
 @given(octets)
@@ -84,11 +120,11 @@ def test_an_added_field_changes_no_other_octet(raw: bytes, name: str, value: str
 @given(octets, st.sampled_from(["A", "a", "Subject", "X"]))
 def test_removing_takes_the_fields_of_this_name_and_no_other_octet(raw: bytes, name: str) -> None:
     header = Header(raw)
-    fields = header._fields
+    pieces = pieces_of(raw)
     removed = header.remove(name)
-    kept = [field for field in fields if field.name.lower() != name.lower()]
-    assert removed == len(fields) - len(kept)
-    assert header.to_bytes() == b"".join(field.raw for field in kept)
+    kept = [piece for piece in pieces if name_of(piece) != name.lower()]
+    assert removed == len(pieces) - len(kept)
+    assert header.to_bytes() == b"".join(kept)
     assert name not in header
     assert header.edited == bool(removed)
 
@@ -96,16 +132,17 @@ def test_removing_takes_the_fields_of_this_name_and_no_other_octet(raw: bytes, n
 @given(octets, st.sampled_from(["A", "a", "Subject", "X"]))
 def test_replacing_leaves_one_field_of_this_name_where_the_first_one_was(raw: bytes, name: str) -> None:
     header = Header(raw)
-    fields = header._fields
+    pieces = pieces_of(raw)
     header.replace(name, "new")
     assert header.get_all(name) == ["new"]
-    others = [field.raw for field in fields if field.name.lower() != name.lower()]
-    left = [field.raw for field in header._fields if field.name.lower() != name.lower()]
+    others = [piece for piece in pieces if name_of(piece) != name.lower()]
+    after = pieces_of(header.to_bytes())
+    left = [piece for piece in after if name_of(piece) != name.lower()]
     assert left == others or left[:-1] == others[:-1]  # only a last field that did not end is ended
-    if len(others) < len(fields):
+    if len(others) < len(pieces):
         assert left == others
-        place = next(n for n, field in enumerate(fields) if field.name.lower() == name.lower())
-        assert header._fields[place].raw == make_field(name, "new").raw
+        place = next(n for n, piece in enumerate(pieces) if name_of(piece) == name.lower())
+        assert after[place] == make_field(name, "new").raw
 
 
 def test_replacing_with_what_is_there_keeps_one() -> None:
@@ -123,7 +160,8 @@ def test_whatever_the_value_is_it_makes_one_field_or_none(name: str, value: str)
         field = make_field(name, value)
     except HeaderError:
         return
-    assert [f.name for f in Header(field.raw)._fields] == [name]
+    assert [f.name for f in Header(field.raw)] == [name]
+    assert pieces_of(field.raw) == [field.raw]
     assert field.raw.isascii()
     assert field.raw.endswith(b"\r\n")
     assert field.raw.count(b"\n") == field.raw.count(b"\r\n") == field.raw.count(b"\r")
@@ -239,5 +277,44 @@ def test_hostile_headers_cost_time_in_proportion_to_their_size() -> None:
         b"\n \n" * 200_000,
         b"A:\n" * 100_000,
     ):
-        assert Header(raw).to_bytes() == raw
+        header = Header(raw)
+        assert header.to_bytes() == raw
+        assert sum(1 for _ in header) == len(header) == len(header.fields())
+        header.get_all("A")
+        header.remove("A")
         split_header(raw)
+
+
+def test_values_are_compared_as_they_were_written_and_without_regard_to_case() -> None:
+    header = Header(b"Delivered-To: Bob@Example.COM\r\nX: 1\r\ndelivered-to: =?utf-8?q?carol?=@example.com\r\n")
+    assert header.has("Delivered-TO", "bob@example.com")
+    assert not header.has("Delivered-To", "carol@example.com")
+    assert not header.has("X", "bob@example.com")
+    header.add("Delivered-To", "dora@example.com")
+    assert header.has("Delivered-To", "dora@example.com")
+
+
+@pytest.mark.parametrize("line", [b"A:\n", b"Delivered-To:\n", b"Delivered-To: bob@example.com\n", b"\x00\n"])
+def test_many_readers_of_a_large_header_cost_little_more_than_one(line: bytes) -> None:
+    """What one of them looked for, the others are told: time and memory do not grow with how many there are."""
+    section = Section(line * (1024 * 1024 // len(line)))
+    pattern = re.compile("x*")
+    tracemalloc.start()
+    started = time.process_time()
+    for number in range(1000):
+        header = Header(section)
+        assert not header.has("Delivered-To", f"user{number}@example.com")
+        assert header.get("Subject") is None
+        assert header.get_all("X-Spam") == []
+        assert not section.matches("To", pattern)
+    assert time.process_time() - started < 2.0
+    assert tracemalloc.get_traced_memory()[0] < 4 * 1024 * 1024
+    tracemalloc.stop()
+
+
+def test_what_is_remembered_of_a_header_has_a_bound() -> None:
+    section = Section(b"A: 1\r\n")
+    for number in range(1000):
+        assert section.has("A", "1")
+        assert not section.has(f"X{number}", "1")
+    assert len(section._known) <= 64

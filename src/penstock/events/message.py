@@ -105,8 +105,8 @@ class Message:
     def header(self) -> Header:
         """The header fields: get, add, replace, remove."""
         if self._header is None:
-            old = self.work.record.header if self._content is None else None
-            self._header = Header(read_fields(self._content or self._need_content()) if old is None else split_header(old)[0])
+            self._need_content()
+            self._header = Header(self.work.section() if self._content is None else read_fields(self._content))
         return self._header
 
     @property
@@ -126,7 +126,7 @@ class Message:
         content = self._content or self._need_content()
         record = self.work.record
         if self._header is not None and self._header.edited:
-            return _with_header(self._header, content, record if self._content is None else None)
+            return self._with_header(self._header, content, record if self._content is None else None)
         if self._content is None and record.header is not None:
             return JoinedContent(record.header, content, record.body_offset)
         return content
@@ -258,7 +258,7 @@ class Message:
         if self._content is not None:
             record.header, record.body_offset = None, 0
         if self._header is not None and self._header.edited and content is not None:
-            joined = _with_header(self._header, content, record)
+            joined = self._with_header(self._header, content, record)
             record.header, record.body_offset = joined.head, joined.skip
         return record, content
 
@@ -272,20 +272,19 @@ class Message:
             raise PenstockError("the content has not arrived yet; use EndOfData or a transport event")
         return content
 
+    def _with_header(self, header: Header, content: Content, record: MessageRecord | None) -> JoinedContent:
+        """The content with these header fields in the place of those it has; all that follows, from the empty line on, stays as it came.
 
-def _with_header(header: Header, content: Content, record: MessageRecord | None) -> JoinedContent:
-    """The content with these header fields in the place of those it has; all that follows them, from the empty line on, stays as it came.
-
-    ``record`` tells of an earlier edit; None when there was none.
-    """
-    if record is not None and record.header is not None:
-        separator, skip = record.header[len(split_header(record.header)[0]) :], record.body_offset
-    else:
-        skip = len(read_fields(content))
-        follows = content.read(skip, 2)
-        # Where a body follows without an empty line, or there was no header at all, we have to put one.
-        separator = b"\r\n" if follows and follows != b"\r\n" and follows[:1] != b"\n" else b""
-    return JoinedContent(header.to_bytes() + separator, content, skip)
+        ``record`` tells of an earlier edit; None when there was none.
+        """
+        if record is not None and record.header is not None:
+            separator, skip = record.header[len(split_header(record.header)[0]) :], record.body_offset
+        else:
+            skip = len(self.work.came().section.raw if content is self.work.content else read_fields(content))
+            follows = content.read(skip, 2)
+            # Where a body follows without an empty line, or there was no header at all, we have to put one.
+            separator = b"\r\n" if follows and follows != b"\r\n" and follows[:1] != b"\n" else b""
+        return JoinedContent(header.to_bytes() + separator, content, skip)
 
 
 def as_content(content: bytes | EmailMessage) -> bytes:

@@ -14,7 +14,6 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from ..mail.address import Address
-from ..mail.header import Header, read_fields
 from .event import Event
 
 Test = Callable[[Event], bool]
@@ -285,9 +284,8 @@ def _header(patterns: Mapping[str, str]) -> Test:
         message = event.facts.message
         if message is None or message.content is None:
             return False
-        raw = message.record.header
-        header = Header(read_fields(message.content)) if raw is None else Header.from_content(raw)
-        return all(any(p.fullmatch(value) for value in header.get_all(name)) for name, p in compiled.items())
+        section = message.section()
+        return all(section.matches(name, pattern) for name, pattern in compiled.items())
 
     return ask
 

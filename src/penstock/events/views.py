@@ -15,13 +15,13 @@ from typing import Any, cast
 
 from ..errors import FrozenError
 from ..mail.address import Address
-from ..mail.content import Content, MemoryContent
+from ..mail.content import MemoryContent
 from ..mail.envelope import Envelope, Recipient
-from ..mail.header import Header, read_fields
+from ..mail.header import Header
 from ..mail.message import Direction, MessageRecord, Origin
 from .message import Message, as_content
 from .recipients import Recipients, as_address
-from .work import Backplane, MessageWork, Scope, SessionWork
+from .work import Backplane, ContentHeader, MessageWork, Scope, SessionWork
 
 # A message that sinks submitted while handling a message that sinks submitted ... this often is a loop.
 MAX_GENERATION = 20
@@ -237,16 +237,17 @@ class MessageSnapshot:
     origin: Origin
     direction: Direction
     size: int
-    _content: Content | None = None
+    _came: ContentHeader | None = None
 
     @classmethod
     def of(cls, work: MessageWork) -> MessageSnapshot:
         """The message as it is now."""
         record = work.record
         recipients = tuple(ShownRecipient.of(r) for r in record.envelope.recipients)
-        return cls(record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, work.content)
+        came = work.came() if work.content else None
+        return cls(record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, came)
 
     @property
     def header(self) -> Header:
         """The header fields as they were accepted, for reading."""
-        return Header(read_fields(self._content) if self._content else b"", frozen=True)
+        return Header(self._came.section if self._came else b"", frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..mail.content import Content
+from ..mail.header import Section, read_fields, split_header
 from ..mail.message import MessageRecord
 from ..mail.reply import Reply
 
@@ -37,6 +38,23 @@ class SessionWork:
         self.rejections = 0
 
 
+class ContentHeader:
+    """The header section of a content, read when it is asked for first."""
+
+    __slots__ = ("_section", "content")
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        self._section: Section | None = None
+
+    @property
+    def section(self) -> Section:
+        """The fields; reading them may wait for the disk, where the content is large."""
+        if self._section is None:
+            self._section = Section(read_fields(self.content))
+        return self._section
+
+
 class MessageWork:
     """One message as the server holds it: its record, its content once there is one, and what sinks made of it.
 
@@ -45,7 +63,7 @@ class MessageWork:
     did it. ``complete`` is False while the content still comes: only its beginning is here then.
     """
 
-    __slots__ = ("complete", "content", "content_id", "dirty", "forks", "record", "rewritten")
+    __slots__ = ("_came", "_edited", "complete", "content", "content_id", "dirty", "forks", "record", "rewritten")
 
     def __init__(self, record: MessageRecord, content: Content | None = None, content_id: str = "") -> None:
         self.record = record
@@ -55,6 +73,24 @@ class MessageWork:
         self.forks: list[MessageWork] = []
         self.dirty = False
         self.rewritten = False
+        self._came: ContentHeader | None = None
+        self._edited: tuple[bytes, Section] | None = None
+
+    def came(self) -> ContentHeader:
+        """The header of the content as it is, before edits; the same object for all who ask. The content must be there."""
+        assert self.content is not None
+        if self._came is None or self._came.content is not self.content:
+            self._came = ContentHeader(self.content)
+        return self._came
+
+    def section(self) -> Section:
+        """The header fields with the edits that were kept; the same object for all who ask. The content must be there."""
+        header = self.record.header
+        if header is None:
+            return self.came().section
+        if self._edited is None or self._edited[0] is not header:
+            self._edited = (header, Section(split_header(header)[0]))
+        return self._edited[1]
 
 
 class Backplane(Protocol):

@@ -61,8 +61,7 @@ class Maildir(Sink[MaildirSettings]):
     def deliver(self, event: LocalDelivery) -> Delivered | Defer | Bounce:
         """Writes the message, durably."""
         address, message = event.recipient.address, event.message
-        known = {value.lower() for value in message.header.get_all("Delivered-To")}
-        if str(address).lower() in known:
+        if message.header.has("Delivered-To", str(address)):
             return _LOOP
         top = f"Return-Path: <{message.sender}>\r\nDelivered-To: {address}\r\n".encode()
         folder = self.folder(address)
