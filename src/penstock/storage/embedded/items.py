@@ -78,17 +78,19 @@ class Slot:
 class Item:
     """One call of commit or append, on its way to the disk.
 
-    ``pins`` has the pinned content of each change; ``fresh`` the contents that must be written; the writer adds ``places``, what it
-    read (``data``), the files it made or found (``files``, True for its own copies), and the encoded group (``parts``).
+    ``pins`` has the pinned content of each change; ``fresh`` the contents that must be written; ``old`` the young states that it took the
+    place of, with their contents pinned until it is durable; the writer adds ``places``, what it read (``data``), the files it made or
+    found (``files``, True for its own copies), and the encoded group (``parts``).
     """
 
-    __slots__ = ("changes", "data", "dead", "error", "files", "fresh", "future", "orphans", "parts", "pins", "places", "where")
+    __slots__ = ("changes", "data", "dead", "error", "files", "fresh", "future", "old", "orphans", "parts", "pins", "places", "where")
 
     def __init__(self, changes: Sequence[Change], where: Where, future: asyncio.Future[None] | None) -> None:
         self.changes = changes
         self.where = where
         self.future = future
         self.pins: list[Stored | None] = []
+        self.old: list[tuple[str, Slot]] = []
         self.fresh: dict[str, tuple[Stored, Content]] = {}
         self.places: dict[str, Place] = {}
         self.data: dict[str, bytes] = {}
@@ -109,6 +111,8 @@ class Settling:
         orphans: ids of contents that lost their last young reference; the index must see whether it has another.
         upto: where the journal begins that the index does not know.
         more: True when there is more of the same age.
+
+    Whoever has one hands it to the index, and tells the table how that went: what is in it was taken out of the table's lists.
     """
 
     slots: dict[str, Slot]
@@ -116,3 +120,8 @@ class Settling:
     orphans: set[str]
     upto: Position
     more: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing was taken, so that it may be forgotten."""
+        return not (self.slots or self.contents or self.orphans)

@@ -103,7 +103,7 @@ class Keeper:
     def _settle(self, all_of_it: bool = False) -> None:
         born_before = time.monotonic() - (0.0 if all_of_it else self._settings.settle_after)
         settling = self._table.settle(born_before, 10_000_000 if all_of_it else _STEP)
-        if settling.slots or settling.orphans or settling.upto.segment != self._index.position.segment:
+        if not settling.empty or settling.upto.segment != self._index.position.segment:
             self._jobs.put(lambda: self._take(settling))
         else:
             self._jobs.put(self._reclaim)

@@ -146,6 +146,7 @@ class EmbeddedSpool:
             future = item.future
             if item.error is not None:
                 table.failed(item)
+                dead += item.dead
                 if future is not None and not future.done():
                     future.set_exception(item.error)
                 continue

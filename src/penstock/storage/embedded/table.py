@@ -5,14 +5,15 @@ of it, which is the fate of most mail. Only the event loop's thread touches a Ta
 
 A commit is applied when it is durable, an append at once. So a commit that was called earlier may be applied later than an append; the
 number that each call gets decides, never the time of application. Contents are different: they are *pinned* by the call itself, so that a
-content cannot die between a commit that refers to it and its completion.
+content cannot die between a commit that refers to it and its completion; and what a change took the place of keeps its content until the
+change is durable, for a crash before that brings the old state back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -46,6 +47,8 @@ class Table:
         self.count = count
         self.completed = Position(0, 1)
         self._under_way: set[Item] = set()
+        self._unwritten: deque[Item] = deque()  # appends that readers see and a crash would undo
+        self._floor = Position(0, 0)  # what the index has reached
         self._index = index
         self._top = top
         self._orphans: set[str] = set()
@@ -102,14 +105,13 @@ class Table:
 
     def apply(self, item: Item) -> None:
         """Makes the changes visible: an append at once, a commit when it is durable."""
-        released: list[Stored] = []
         for change, stored in zip(item.changes, item.pins, strict=True):
             if type(change) is Put:
-                self._put(change.entry, stored, item.where, released)
+                self._put(change.entry, stored, item)
             elif isinstance(change, Remove):
-                self._remove(change.id, item, released)
-        for content in released:
-            self._release(content, item)
+                self._remove(change.id, item)
+        if item.future is None:
+            self._unwritten.append(item)
 
     def written(self, item: Item) -> None:
         """Notes that the item is durable; ``item.dead`` are then the files that nobody needs any more."""
@@ -117,9 +119,14 @@ class Table:
             self._under_way.discard(item)
             self.apply(item)
         else:
+            self._unwritten.popleft()
             for change in item.changes:
                 if isinstance(change, Remove):
                     self._forget_tombstone(change.id, item.where.number)
+        # Only now: what lost its last reference by a change that a crash could undo must still be there after that crash.
+        for _, slot in item.old:
+            if slot.stored is not None:
+                self._release(slot.stored, item)
         for content_id, (stored, content) in item.fresh.items():
             place = item.places[content_id]
             unused = stored.place if stored.pins else place
@@ -129,9 +136,7 @@ class Table:
                 self.found(stored, place, item.where.sequence)
                 if stored.data is content:
                     self._keep_in_cache(stored, item.data.get(content_id))
-        # Only now: what lost its last reference by a change that a crash could undo must still be there after that crash.
-        if item.orphans:
-            self._orphans.update(item.orphans)
+        self._orphans.update(item.orphans)
 
     def failed(self, item: Item) -> None:
         """Takes back what a commit pinned; none of its changes was ever visible."""
@@ -144,29 +149,28 @@ class Table:
                 self._release(pinned, item)
         self._orphans.update(item.orphans)
 
-    def _put(self, entry: Entry, stored: Stored | None, where: Where, released: list[Stored]) -> None:
+    def _put(self, entry: Entry, stored: Stored | None, item: Item) -> None:
         slots = self.slots
-        key = entry.id
+        key, where = entry.id, item.where
+        new = Slot(entry, where, self.completed, False, stored)
         old = slots.pop(key, None)
         if old is None:
-            indexed = key <= self._top and self._index.has(key)
-            if not indexed:
+            new.indexed = key <= self._top and self._index.has(key)
+            if not new.indexed:
                 self.count += 1
         elif old.where.number > where.number:
             slots[key] = old
-            if stored is not None:
-                released.append(stored)
+            item.old.append((key, new))
             return
         else:
-            indexed = old.indexed
+            new.indexed = old.indexed
             if old.entry is None:
                 self.count += 1
-            if old.stored is not None:
-                released.append(old.stored)
-        slots[key] = Slot(entry, where, self.completed, indexed, stored)
+            item.old.append((key, old))
+        slots[key] = new
         self.order.add(entry, where)
 
-    def _remove(self, key: str, item: Item, released: list[Stored]) -> None:
+    def _remove(self, key: str, item: Item) -> None:
         old = self.slots.pop(key, None)
         where = item.where
         if old is None:
@@ -178,8 +182,7 @@ class Table:
         else:
             indexed = old.indexed
             self.count -= old.entry is not None
-            if old.stored is not None:
-                released.append(old.stored)
+            item.old.append((key, old))
         # The stone stays while something older could come back: a row of the index, or a commit that is not applied yet.
         if indexed or (item.future is None and self._under_way):
             self.slots[key] = Slot(None, where, self.completed, indexed, None)
@@ -221,10 +224,11 @@ class Table:
     # --- the way to the index ---
 
     def settle(self, born_before: float, limit: int) -> Settling:
-        """Chooses the oldest young entries for the index.
+        """Chooses the oldest young entries for the index, and takes what it needs to know of contents.
 
         ``upto`` may be the horizon of the first entry that stays: everything behind it in the table was put there later, and so was
-        written later than what had been applied by then.
+        written later than what had been applied by then. But it may not pass what an append has hidden that is not durable yet: after
+        a crash that is the present state again, and neither the index nor the journal behind ``upto`` would have it.
 
         Args:
             born_before: only what was asked for before this, in seconds of the monotonic clock.
@@ -239,6 +243,7 @@ class Table:
                 upto = slot.horizon
                 break
             chosen[key] = slot
+        upto = self._before_hidden(upto)
         for key, slot in chosen.items():
             slot.indexed = True
             self._top = max(self._top, key)
@@ -247,6 +252,14 @@ class Table:
         self._orphans.clear()
         self.order.compact()
         return Settling(chosen, contents, orphans, upto, more)
+
+    def _before_hidden(self, upto: Position) -> Position:
+        """The position, or an earlier one that has not passed any state that a crash would bring back."""
+        for item in self._unwritten:
+            for _, slot in item.old:
+                if slot.horizon.sequence < upto.sequence:
+                    upto = slot.horizon
+        return upto if upto.sequence > self._floor.sequence else self._floor
 
     def _contents_for(self, chosen: dict[str, Slot], upto: Position) -> list[Stored]:
         """The contents that the index must learn of: those of the chosen, and all that were written before ``upto``.
@@ -267,6 +280,7 @@ class Table:
 
     def settled(self, settling: Settling) -> None:
         """Lets go of what the index has now, except what was changed meanwhile."""
+        self._floor = settling.upto
         for key, slot in settling.slots.items():
             if self.slots.get(key) is slot:
                 del self.slots[key]

@@ -1,0 +1,134 @@
+"""What the index knows, what the journal must still be read for, and what may be deleted keep their order, whatever stops in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from penstock.mail.content import MemoryContent
+from penstock.storage.base import Entry, Put, Remove
+from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EmbeddedSettings:
+    return EmbeddedSettings(
+        tmp_path / "spool",
+        segment_size=1 << 20,
+        large_content=100_000,
+        settle_after=0.05,
+        settle_interval=0.02,
+        append_delay=0.001,
+        prewrite=False,
+    )
+
+
+def entry(name: str, stage: str = "submitted", content: str = "", due: float = 0.0) -> Entry:
+    return Entry(name, stage, b"envelope", content or "c-" + name, due=due)
+
+
+def put(name: str, size: int = 1000) -> Put:
+    return Put(entry(name), MemoryContent(name.encode().ljust(size, b".")))
+
+
+class Slow(MemoryContent):
+    """A content that the writer can read only when it may."""
+
+    __slots__ = ("may",)
+
+    def __init__(self, data: bytes, may: threading.Event) -> None:
+        super().__init__(data)
+        self.may = may
+
+    def read(self, offset: int = 0, length: int = -1) -> bytes:
+        self.may.wait(30)
+        return super().read(offset, length)
+
+
+async def opened(settings: EmbeddedSettings) -> EmbeddedSpool:
+    spool = EmbeddedSpool(settings)
+    recovered = await spool.open()
+    assert recovered.damaged == []
+    return spool
+
+
+def copied(settings: EmbeddedSettings) -> EmbeddedSettings:
+    """The files as kill -9 would leave them now."""
+    copy = replace(settings, directory=settings.directory.with_name("copy"))
+    shutil.copytree(settings.directory, copy.directory)
+    return copy
+
+
+async def test_a_mail_deferred_on_a_quiet_server_keeps_its_content(settings: EmbeddedSettings) -> None:
+    """Its content is older than its last state, and no other mail comes to bring either to the index."""
+    made = replace(settings, settle_after=0.3)
+    spool = await opened(made)
+    for name in "abc":
+        await spool.commit([put(name)])
+        spool.append([Put(entry(name, "routed", due=time.time() + 900))])
+        await asyncio.sleep(0.5)
+    assert [spool.content(entry(name)).read()[:1] for name in "abc"] == [b"a", b"b", b"c"]
+    await spool.close()
+    spool = await opened(made)
+    assert [spool.content(entry(name)).read()[:1] for name in "abc"] == [b"a", b"b", b"c"]
+    await spool.close()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["as it came", "put again before"])
+@pytest.mark.parametrize("change", [Put(entry("a", "routed")), Remove("a")], ids=["put again", "removed"])
+async def test_the_index_does_not_pass_what_an_unwritten_append_hides(
+    settings: EmbeddedSettings, change: Put | Remove, again: bool
+) -> None:
+    """The machine stops before the append is durable, and after the index has settled; the mail is then as it was before."""
+    spool = await opened(replace(settings, settle_after=0.2, append_delay=60))
+    await spool.commit([put("a")])
+    if again:
+        await spool.commit([Put(entry("a", "accepted"))])
+    spool.append([change, put("b")])
+    await asyncio.sleep(0.5)
+    copy = copied(settings)
+    await spool.close()
+    spool = await opened(copy)
+    found = spool.get("a")
+    assert found is not None
+    assert spool.content(found).read().startswith(b"a")
+    assert found.stage == ("accepted" if again else "submitted")
+    assert spool.get("b") is None
+    await spool.close()
+
+
+async def test_a_large_content_outlives_a_removal_that_is_not_durable(settings: EmbeddedSettings) -> None:
+    """It is written after an append has removed its entry, and the machine stops before that append is written."""
+    first, second = threading.Event(), threading.Event()
+    first.set()
+
+    def sync(descriptor: int) -> None:
+        first.wait(30)
+        os.fdatasync(descriptor)
+
+    spool = await opened(replace(settings, settle_after=60, sync=sync))
+    await spool.commit([put("a")])
+    first.clear()
+    spool.append([Put(entry("a", "routed", "large"), MemoryContent(b"y" * 500_000))])
+    other = spool.commit([put("other")])
+    await asyncio.sleep(0.05)
+    spool.append([Remove("a"), Put(entry("bounce"), Slow(b"sorry", second))])
+    await asyncio.sleep(0.05)
+    first.set()
+    await other
+    await asyncio.sleep(0.1)
+    copy = copied(settings)
+    second.set()
+    await spool.close()
+    spool = await opened(copy)
+    found = spool.get("a")
+    assert found is not None
+    assert spool.content(found).read() == b"y" * 500_000
+    await spool.close()
