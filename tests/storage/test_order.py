@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,4 +133,28 @@ async def test_a_large_content_outlives_a_removal_that_is_not_durable(settings: 
     found = spool.get("a")
     assert found is not None
     assert spool.content(found).read() == b"y" * 500_000
+    await spool.close()
+
+
+async def test_closing_while_a_step_of_settling_fails_loses_nothing(settings: EmbeddedSettings) -> None:
+    """What the failed step had taken goes into the next one, which is chosen only then."""
+    spool = await opened(settings)
+    index = spool._index  # noqa: SLF001  # no disk fails twice and then works, at will
+    settle, failures = index.settle, 0
+
+    def failing(*arguments: Any) -> list[str]:
+        nonlocal failures
+        failures += 1
+        if failures <= 2:  # the second time is with the reserved room
+            time.sleep(0.2)
+            raise sqlite3.OperationalError("database is locked")
+        return settle(*arguments)
+
+    index.settle = failing  # type: ignore[method-assign]
+    await spool.commit([put("a")])
+    while not failures:
+        await asyncio.sleep(0.01)
+    await spool.close()
+    spool = await opened(settings)
+    assert spool.content(entry("a")).read().startswith(b"a")
     await spool.close()

@@ -69,6 +69,8 @@ class Keeper:
         self._mover: Mover | None = None
         self._not_before = 0.0
         self._stopping = False
+        self._step: asyncio.Event = asyncio.Event()  # set while no step of settling is on its way to the index
+        self._step.set()
 
     def start(self, mover: Mover) -> None:
         """Starts the thread and the timer; in the loop's thread."""
@@ -82,6 +84,8 @@ class Keeper:
         if self._timer is not None:
             self._timer.cancel()
         self._stopping = True
+        # Were the last step chosen before this one has failed or not, it could pass what this one gave back.
+        await self._step.wait()
         self._settle(all_of_it=True)
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -104,12 +108,14 @@ class Keeper:
         born_before = time.monotonic() - (0.0 if all_of_it else self._settings.settle_after)
         settling = self._table.settle(born_before, 10_000_000 if all_of_it else _STEP)
         if not settling.empty or settling.upto.segment != self._index.position.segment:
+            self._step.clear()
             self._jobs.put(lambda: self._take(settling))
         else:
             self._jobs.put(self._reclaim)
             self._plan()
 
     def _taken(self, settling: Settling, error: Exception | None) -> None:
+        self._step.set()
         if error is None:
             self._table.settled(settling)
         else:
@@ -127,6 +133,8 @@ class Keeper:
                 job()
             except (OSError, sqlite3.Error, StorageError) as error:
                 self._trouble(str(error))
+            except Exception as error:  # a thread that dies says nothing, and room is never given back again
+                self._trouble(repr(error))
 
     def _trouble(self, what: str) -> None:
         self._settings.on_trouble(f"spool {self._folder.root}: in the background: {what}")
@@ -145,9 +153,9 @@ class Keeper:
         failed: Exception | None = None
         try:
             self._unlink(self._settle_with_reserve(settling, salt))
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # whatever it is, the table must hear that nothing was taken
             failed = error
-            self._trouble(f"cannot settle: {error}")
+            self._trouble(f"cannot settle: {error!r}")
         self._tell(lambda: self._taken(settling, failed))
         if failed is None and not settling.more:
             self._reclaim()
