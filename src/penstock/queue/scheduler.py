@@ -74,7 +74,8 @@ class Scheduler:
         self._active = 0
         self._ready: deque[tuple[str, Job, int]] = deque()
         self._ready_octets = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._wakes_at = 0.0
         self._backlog = False
         self._stopped = False
         self._idle = asyncio.Event()
@@ -161,16 +162,22 @@ class Scheduler:
             return
         if due is not None and not self._stopped:
             delay = min(max(due - self._now(), 1.0), LONGEST_WAIT)
-            self._timer = asyncio.get_running_loop().call_later(delay, self.wake)
+            self._set_timer(asyncio.get_running_loop().time() + delay)
 
     def soon(self, due: float) -> None:
         """Tells that a message will be due at this time."""
-        delay = min(max(due - self._now(), 0.0), LONGEST_WAIT)
-        when = asyncio.get_running_loop().time() + delay
-        if not self._stopped and (self._timer is None or self._timer.when() > when):
-            if self._timer:
-                self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_at(when, self.wake)
+        if not self._stopped:
+            loop = asyncio.get_running_loop()
+            when = loop.time() + min(max(due - self._now(), 0.0), LONGEST_WAIT)
+            if self._timer is None or when < self._wakes_at:
+                self._set_timer(when)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        # The time is kept here: uvloop's handle for a time that is past does not know it.
+        self._wakes_at = when
+        self._timer = asyncio.get_running_loop().call_at(when, self.wake)
 
     def _fill(self) -> None:
         while self._ready and self._active < self._settings.active and not self._stopped:
