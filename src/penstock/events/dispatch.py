@@ -211,14 +211,13 @@ def begin(binding: Binding, event: Event) -> None:
 
 
 def wanted(binding: Binding, event: Event) -> bool:
-    """Whether a binding is to be asked: its conditions hold, and the message neither came from it nor was seen by it at this stage."""
+    """Whether a binding is to be asked: its conditions hold, and at a stage the message neither came from it nor was seen by it before."""
     binding.counters.asked += 1
     message = event.facts.message
-    if message is not None:
+    if event.stage and message is not None:
         record = message.record
-        if record.skip and binding.name in record.skip:
-            return False
-        if event.stage and binding.key in record.done:
+        # Only here: a sink that delivers, and writes mail too, is asked to deliver what it wrote.
+        if binding.name in record.skip or binding.key in record.done:
             return False
     event.matched = ()
     return all(test(event) for _, test in binding.tests) if binding.tests else True

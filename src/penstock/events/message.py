@@ -17,7 +17,7 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import msgspec
 
@@ -30,20 +30,23 @@ from ..mail.message import Direction, MessageRecord, Origin, keep_record
 from .recipients import Recipients, as_address, tidy
 from .work import Backplane, MessageWork, Scope
 
+# Whether a view shows a message of the server's, or one that its sink made, and has or has not submitted yet.
+Fate = Literal["shown", "new", "submitted"]
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class Message:
     """One message, as one sink sees and edits it.
 
-    Edits are saved when the handler returns, and undone when it raises. ``work``, ``commit``, ``prepared``, ``descendants`` and
-    ``shown_recipients`` are the server's, not a sink's.
+    Edits are saved when the handler returns, and undone when it raises. ``work``, ``fate``, ``commit``, ``prepared``,
+    ``descendants`` and ``shown_recipients`` are the server's, not a sink's.
     """
 
-    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_shown", "_states", "work")
+    __slots__ = ("_children", "_content", "_header", "_recipients", "_scope", "_sender", "_server", "_shown", "_states", "fate", "work")
 
-    def __init__(self, work: MessageWork, scope: Scope, server: Backplane) -> None:
+    def __init__(self, work: MessageWork, scope: Scope, server: Backplane, fate: Fate = "shown") -> None:
         self.work = work
+        self.fate: Fate = fate
         self._scope = scope
         self._server = server
         self._sender: Address | None = None
@@ -193,9 +196,12 @@ class Message:
     def fork(self, recipients: Iterable[Recipient | Address | str]) -> Message:
         """Moves recipients, with their properties, to a copy that goes on after this sink; the copy, which may be edited too.
 
-        Raises: ValueError when one is not among the recipients or none is given; PenstockError while the content has not arrived whole.
+        Raises: ValueError when one is not among the recipients or none is given, or for a new message; PenstockError while the content has
+        not arrived whole.
         """
         self._need_whole()
+        if self.fate != "shown":
+            raise ValueError("a message from new_message cannot be forked; make another one")
         moved = []
         for wanted in list(recipients):
             recipient = wanted if isinstance(wanted, Recipient) else self.recipients.find(wanted)

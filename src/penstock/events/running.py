@@ -87,6 +87,7 @@ class Runner:
             threads = self._threads[binding.name] = Threads(binding.name, binding.plug.threads, full)
         if not await threads.place(binding.plug.timeout):
             raise SinkTimeout(binding.name, f"none of its {threads.most} threads was free within {binding.plug.timeout:g} s")
+        binding.scope.loop = asyncio.get_running_loop()
         return threads.start(partial(binding.handler, event))
 
     def _leave(self, binding: Binding, running: asyncio.Future[Any]) -> None:

@@ -5,6 +5,7 @@ Each view belongs to one call of one handler: it knows whose private state to sh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from email.message import EmailMessage
 from types import MappingProxyType
 from typing import Any, cast
 
-from ..errors import FrozenError
+from ..errors import FrozenError, StorageUnavailable
 from ..mail.address import Address
 from ..mail.content import MemoryContent
 from ..mail.envelope import Envelope, Recipient
 from ..mail.header import Header
 from ..mail.message import Direction, MessageRecord, Origin
+from .drafts import copied, unchanged
 from .message import Message, as_content
 from .recipients import Recipients, as_address
 from .work import Backplane, ContentHeader, MessageWork, Scope, SessionWork
@@ -85,14 +87,19 @@ class Session:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What this sink remembers about this session, private to it."""
+        """What this sink remembers about this session, private to it; values of any kind, as they need not survive a restart.
+
+        When the handler fails, it is as it was before. But only dictionaries, lists and sets are: what happened within another object,
+        such as a connection, cannot be undone.
+        """
         return self.shared(self._scope.owner)
 
     def shared(self, name: str) -> dict[str, Any]:
         """What all sinks that know this name remember together about this session."""
         if name not in self._states:
-            self._states[name] = dict(self._work.states.get(name, {}))
-            self._before[name] = dict(self._states[name])
+            # What is kept is never changed in place, so it also tells later what it was.
+            self._before[name] = dict(self._work.states.get(name, {}))
+            self._states[name] = {key: copied(value) for key, value in self._before[name].items()}
         return self._states[name]
 
     def commit(self) -> None:
@@ -102,7 +109,8 @@ class Session:
         """
         for name, state in self._states.items():
             before, now = self._before[name], self._work.states.setdefault(name, {})
-            now.update({key: value for key, value in state.items() if key not in before or before[key] is not value})
+            changed = {key: value for key, value in state.items() if key not in before or not unchanged(before[key], value)}
+            now.update({key: copied(value) for key, value in changed.items()})
             for key in before.keys() - state.keys():
                 now.pop(key, None)
 
@@ -178,7 +186,7 @@ class Server:
             size=len(raw),
             generation=self._generation + 1,
         )
-        return Message(MessageWork(record, MemoryContent(raw)), self._scope, self._backplane)
+        return Message(MessageWork(record, MemoryContent(raw)), self._scope, self._backplane, "new")
 
     async def submit(self, message: Message, *, reenter: bool = False) -> str:
         """Takes a new message into transport and returns its id when it is on stable storage.
@@ -187,17 +195,47 @@ class Server:
             message: from ``new_message``.
             reenter: True when the sink that submits wants to see the message itself.
 
-        Raises: ValueError for a message without recipients, or after too many submissions in a chain; StorageUnavailable.
+        Raises: ValueError for a message that is not new or was submitted already, for one without recipients, or after too many
+            submissions in a chain; StorageUnavailable, after which it may be submitted again.
         """
+        if message.fate != "new":
+            why = "was submitted already" if message.fate == "submitted" else "is not new: only what new_message returns can be submitted"
+            raise ValueError(f"the message {message.id} {why}")
         message.commit()
         work = message.work
         if not work.record.envelope.recipients:
             raise ValueError("a message needs at least one recipient")
         if work.record.generation > MAX_GENERATION:
             raise ValueError(f"more than {MAX_GENERATION} submissions by sinks led to one another: this is a loop")
-        if not reenter:
-            work.record.skip = [*work.record.skip, self._scope.binding]
-        return await self._backplane.submit(work)
+        work.record.skip = [] if reenter else [self._scope.binding]
+        message.fate = "submitted"
+        try:
+            return await self._backplane.submit(work)
+        except StorageUnavailable:
+            message.fate = "new"
+            raise
+
+    def submit_now(self, message: Message, *, reenter: bool = False) -> str:
+        """Does what ``submit`` does, for plain ``def`` handlers in threads; the thread waits meanwhile.
+
+        Args:
+            message: from ``new_message``.
+            reenter: True when the sink that submits wants to see the message itself.
+
+        Raises: as ``submit``; RuntimeError on the loop itself, which it would stop for good.
+        """
+        loop = self._scope.loop
+        if loop is None or _is_on_a_loop():
+            raise RuntimeError("submit_now is for plain 'def' handlers, which run in threads; elsewhere it is 'await submit(...)'")
+        return asyncio.run_coroutine_threadsafe(self.submit(message, reenter=reenter), loop).result()
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class ShownRecipient(Recipient):

@@ -5,6 +5,7 @@ when it returns. So an exception, a deadline or a runaway thread can leave nothi
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -134,7 +135,11 @@ class Facts:
 
 @dataclass(slots=True)
 class Scope:
-    """Whose view it is: the binding that is being asked, and the owner of the private state it sees."""
+    """Whose view it is: the binding that is being asked, and the owner of the private state it sees.
+
+    ``loop`` is the server's, for a handler that runs in a thread; None for one that runs on the loop itself.
+    """
 
     binding: str
     owner: str
+    loop: asyncio.AbstractEventLoop | None = None
