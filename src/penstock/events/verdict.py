@@ -1,16 +1,22 @@
 """What a sink answers: one frozen value, or None to go on.
 
 One result, not three: there is no status beside a return code beside a "consumed" flag. Which event admits which verdict is declared with
-the event in ``catalog``; a verdict that its event does not admit is an error of the sink, named in the log.
+the event in ``catalog``; a verdict that its event does not admit is an error of the sink, named in the log. Arguments are checked where the
+verdict is made, with TypeError or ValueError: later, nobody could say any more whose they were.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ..mail.address import Address
 from ..mail.reply import Reply
+from .recipients import as_address, as_recipient
+
+# RFC 3463 §2: class "." subject "." detail.
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +33,41 @@ class _Refusal(Verdict):
     text: str
 
     def __post_init__(self) -> None:
-        low, high = _CODES[type(self).__name__]
+        name = type(self).__name__
+        low, high = _CODES[name]
+        _must_be(self, "code", int)
         if not low <= self.code <= high:
-            raise ValueError(f"{type(self).__name__} takes a code from {low} to {high}, not {self.code}")
+            raise ValueError(f"{name} takes a code from {low} to {high}, not {self.code}")
+        _must_be(self, "text", str)
+        _must_be(self, "enhanced", str)
+        if not self.enhanced:
+            return
+        _check_enhanced(self, self.enhanced)
+        # RFC 2034 §4: the class of the status code matches the first digit of the reply code; 3xx has no class.
+        if self.code >= 400 and self.enhanced[0] != str(self.code)[0]:
+            raise ValueError(f"{name}: the enhanced code {self.enhanced!r} does not go with the code {self.code}")
 
     @property
     def reply(self) -> Reply:
         """The reply that goes over the wire."""
         return Reply(self.code, self.enhanced, self.text)
+
+
+def _must_be(verdict: Verdict, argument: str, kind: type) -> None:
+    value = getattr(verdict, argument)
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(verdict).__name__}: {argument} is a {kind.__name__}, not {value!r}")
+
+
+def _must_not_be_negative(verdict: Verdict, argument: str) -> None:
+    _must_be(verdict, argument, timedelta)
+    if getattr(verdict, argument) < timedelta(0):
+        raise ValueError(f"{type(verdict).__name__}: {argument} is below zero")
+
+
+def _check_enhanced(verdict: Verdict, enhanced: str) -> None:
+    if not _ENHANCED.fullmatch(enhanced):
+        raise ValueError(f"{type(verdict).__name__}: enhanced is a status code such as '5.7.1' (RFC 3463), not {enhanced!r}")
 
 
 _CODES = {"Reject": (500, 599), "Defer": (400, 499), "Disconnect": (400, 599), "Respond": (200, 599)}
@@ -70,6 +103,11 @@ class Defer(_Refusal):
     enhanced: str = "4.3.0"
     text: str = "Please try again later"
     after: timedelta | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _Refusal.__post_init__(self)
+        if self.after is not None:
+            _must_not_be_negative(self, "after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +150,9 @@ class Delay(Verdict):
 
     time: timedelta
 
+    def __post_init__(self) -> None:
+        _must_not_be_negative(self, "time")
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrite(Verdict):
@@ -122,6 +163,9 @@ class Rewrite(Verdict):
     """
 
     address: Address | str
+
+    def __post_init__(self) -> None:
+        as_address(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +178,9 @@ class Discard(Verdict):
 
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        _must_be(self, "reason", str)
+
 
 @dataclass(frozen=True, slots=True)
 class Quarantine(Verdict):
@@ -145,6 +192,9 @@ class Quarantine(Verdict):
 
     reason: str = "quarantined by a sink"
 
+    def __post_init__(self) -> None:
+        _must_be(self, "reason", str)
+
 
 @dataclass(frozen=True, slots=True)
 class Drop(Verdict):
@@ -155,6 +205,9 @@ class Drop(Verdict):
     """
 
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        _must_be(self, "reason", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +222,13 @@ class Bounce(Verdict):
     enhanced: str = "5.0.0"
     text: str = "The message could not be delivered"
 
+    def __post_init__(self) -> None:
+        _must_be(self, "enhanced", str)
+        _must_be(self, "text", str)
+        _check_enhanced(self, self.enhanced)
+        if self.enhanced[0] == "2":
+            raise ValueError(f"Bounce: {self.enhanced!r} is the status of a success; give '5.x.x', or '4.x.x'")
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered(Verdict):
@@ -180,6 +240,9 @@ class Delivered(Verdict):
 
     where: str = ""
 
+    def __post_init__(self) -> None:
+        _must_be(self, "where", str)
+
 
 @dataclass(frozen=True, slots=True)
 class Forward(Verdict):
@@ -190,3 +253,10 @@ class Forward(Verdict):
     """
 
     addresses: tuple[Address | str, ...]
+
+    def __post_init__(self) -> None:
+        _must_be(self, "addresses", tuple)
+        if not self.addresses:
+            raise ValueError("Forward: addresses is empty")
+        for address in self.addresses:
+            as_recipient(address)
