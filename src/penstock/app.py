@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,6 @@ from .transport.pipeline import Parts, Transport, TransportSettings
 from .wire.smtp.limits import Limits
 from .wire.smtp.settings import ServerSettings
 
-# Threads for plain ``def`` handlers: local deliveries above all, which wait for the disk most of the time.
-THREADS = 16
 # How long a worker waits for a spool that a dying one still has.
 LOCK_WAIT = 30.0
 
@@ -96,8 +93,7 @@ class Worker:
         self._place = place
         self.damaged = asyncio.Event()
         self._log = get_log()
-        self._threads = ThreadPoolExecutor(THREADS, "penstock-sink")
-        self._dispatcher = Dispatcher(self._log, self._threads)
+        self._dispatcher = Dispatcher(self._log)
         self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
         self._node = Node(config, self._spools)
         self._bindings = Bindings(plugs(config))
@@ -147,7 +143,6 @@ class Worker:
             except StorageError as error:
                 # What could not be written is work that will be repeated: the next start finds the mail as it was before.
                 self._log.error("spool does not close cleanly", error=str(error))
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _recover(self, spool: Spool) -> None:
         """Opens a spool, waiting for a dying process that may still have it."""
@@ -176,7 +171,16 @@ class Worker:
         return [base / f"worker-{number}", *orphans]
 
     def _spool_settings(self, path: Path) -> EmbeddedSettings:
-        return EmbeddedSettings(path, on_trouble=lambda line: self._log.error("trouble in the spool", what=line))
+        loop = asyncio.get_running_loop()
+
+        def broken() -> None:
+            loop.call_soon_threadsafe(self.damaged.set)
+
+        return EmbeddedSettings(
+            path,
+            on_trouble=lambda line: self._log.error("trouble in the spool", what=line),
+            on_broken=broken,
+        )
 
 
 def retry_policy(config: Config) -> RetryPolicy:

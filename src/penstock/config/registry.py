@@ -23,6 +23,7 @@ from ..observe.log import get_log
 from .checks import known_listeners
 from .load import convert
 from .schema import BindingTable, Config, DomainTable
+from .values import Duration
 
 GROUP = "penstock.sinks"
 
@@ -170,7 +171,10 @@ def _recipients(config: Config, aliases: list[Plug]) -> tuple[BindingTable, str]
 
 
 def _table(name: str, sink: str, settings: dict[str, Any], match: Match | None = None) -> BindingTable:
-    return BindingTable(name, f"penstock.sinks.{sink}", priority=BUILT_IN, match=match, settings=settings)
+    # The shipped deliveries wait for the disk, and many at once wait no longer than one; the others need no thread.
+    return BindingTable(
+        name, f"penstock.sinks.{sink}", priority=BUILT_IN, match=match, settings=settings, timeout=Duration(300), threads=16
+    )
 
 
 def _delivery(config: Config, domain: str, table: DomainTable) -> tuple[BindingTable, str]:

@@ -56,7 +56,7 @@ class Dispatcher:
         log: where failures of sinks are written.
     """
 
-    def __init__(self, log: Log, _: object = None) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
         self._seldom = Seldom()
         self._runner = Runner(log, self._seldom)
