@@ -198,7 +198,13 @@ def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSett
         errors=table.errors,
     )
     sessions = SessionLimits(
-        table.connections, table.connections_per_client, float(table.idle), float(table.command), float(table.data), float(table.message)
+        connections=table.connections,
+        connections_per_client=table.connections_per_client,
+        idle=float(table.idle),
+        command=float(table.command),
+        data=float(table.data),
+        message=float(table.message),
+        idle_commands=table.idle_commands,
     )
     built_in = ServerSettings(config.server.hostname).table
     verbs = frozenset(bindings.verbs) - frozenset(built_in)

@@ -56,7 +56,7 @@ def _check_limits(limits: LimitsTable, place: str) -> None:
     for name in ("message_size", "recipients", "connections", "connections_per_client", "idle", "command", "data", "message", "hops"):
         if getattr(limits, name) <= 0:
             raise ConfigError(f"{place}.{name}", "it is above 0", "leave it out for the default")
-    for name in ("errors", "messages_per_session"):
+    for name in ("errors", "messages_per_session", "idle_commands"):
         if getattr(limits, name) < 0:
             raise ConfigError(f"{place}.{name}", "it is not below 0", "0 is unlimited")
 

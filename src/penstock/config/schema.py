@@ -70,6 +70,7 @@ class LimitsTable:
         data: how long it may pause within content.
         message: how long one content may take in all.
         hops: Received fields at which a message is taken to loop.
+        idle_commands: commands without a message after which a session is ended; 0 for never.
     """
 
     message_size: Size = Size(25 * 1024 * 1024)
@@ -83,6 +84,7 @@ class LimitsTable:
     data: Duration = Duration(300)
     message: Duration = Duration(3600)
     hops: int = 50
+    idle_commands: int = 1000
 
 
 @dataclass(slots=True)
