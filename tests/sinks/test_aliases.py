@@ -120,6 +120,16 @@ async def test_a_backslash_ends_the_chain_at_the_mailbox(file: Path) -> None:
     assert addresses(await expanded(sink, "alice@example.com")) == ["bob@example.com"]
 
 
+@pytest.mark.parametrize("asked", [("a", "b"), ("b", "a")])
+async def test_an_alias_among_the_recipients_is_no_reason_to_keep_a_copy_from_the_mailbox_of_its_name(
+    file: Path, asked: tuple[str, str]
+) -> None:
+    """The one goes to the mailbox b; the other is the alias b, and goes on to c."""
+    sink = aliases(file, "a: \\b\nb: c\n")
+    work = await expanded(sink, *(f"{name}@example.com" for name in asked))
+    assert sorted(addresses(work)) == ["b@example.com", "c@example.com"]
+
+
 async def test_names_are_found_in_any_case_and_with_a_detail(file: Path) -> None:
     sink = aliases(file, "Sales: alice\nsales+fair: bob\n")
     assert addresses(await expanded(sink, "SALES@example.com")) == ["alice@example.com"]

@@ -81,11 +81,11 @@ class Aliases(Sink[AliasesSettings]):
     def expand(self, event: Submission) -> None:
         """Expands every recipient that is an alias."""
         recipients = event.message.recipients
-        for recipient in recipients:
-            targets = self.find(recipient.address)
-            if not targets:
-                continue
+        expanded = [(recipient, targets) for recipient in recipients if (targets := self.find(recipient.address))]
+        # All go before any come: what is an alias itself must not stand in the way of the mailbox of its name.
+        for recipient, _ in expanded:
             recipients.remove(recipient)
+        for recipient, targets in expanded:
             for target in targets:
                 if recipients.find(target) is None:
                     self._add(event, recipient, target)
