@@ -211,6 +211,37 @@ async def test_a_saved_message_has_its_prefix_and_edits_and_replaces_what_was_th
     assert [p.name for p in tmp_path.iterdir()] == ["saved.eml"]
 
 
+async def test_a_saved_message_is_for_the_servers_user_alone(tmp_path: Path) -> None:
+    await view(message_work()).save(tmp_path / "saved.eml")
+    assert (tmp_path / "saved.eml").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_part_that_is_there_already_is_replaced_and_never_written_into(tmp_path: Path, link: str) -> None:
+    """It may be a dead process's, or a link to a file that somebody else means to have overwritten."""
+    other, part = tmp_path / "other", tmp_path / "part"
+    other.write_text("other")
+    getattr(part, link)(other)
+    view(message_work()).save_now(tmp_path / "saved.eml", part=part)
+    assert other.read_text() == "other"
+    assert (tmp_path / "saved.eml").read_bytes() == MAIL
+    assert not part.exists()
+    assert not (tmp_path / "saved.eml").is_symlink()
+
+
+def test_a_delivery_that_hung_does_not_put_the_part_of_a_later_one_in_place(tmp_path: Path) -> None:
+    class Overtaken(MemoryContent):
+        def read(self, offset: int = 0, length: int = -1) -> bytes:
+            (tmp_path / "part").unlink(missing_ok=True)
+            (tmp_path / "part").write_text("half of it")
+            return super().read(offset, length)
+
+    with pytest.raises(FileNotFoundError, match="took this one's place"):
+        view(message_work(Overtaken(MAIL))).save_now(tmp_path / "saved.eml", part=tmp_path / "part")
+    assert not (tmp_path / "saved.eml").exists()
+    assert (tmp_path / "part").read_text() == "half of it"
+
+
 async def test_a_message_that_cannot_be_saved_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

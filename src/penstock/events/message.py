@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import errno
 import io
 import os
 import re
@@ -300,20 +301,36 @@ def as_content(content: bytes | EmailMessage) -> bytes:
 
 
 def write_durably(path: Path, content: Content, prefix: bytes = b"", part: Path | None = None) -> None:
-    """Writes ``prefix`` and the content to a file that appears whole and on stable storage, or not at all. Raises OSError."""
+    """Writes ``prefix`` and the content to a file that appears whole and on stable storage, or not at all. Raises OSError.
+
+    The file is for the server's user alone. A part that a dead process left is replaced, never written into: whoever can make names in the
+    folder could have put a link there.
+    """
     passing = part or path.with_name(f".{path.name}.part")
-    try:
-        with passing.open("wb") as file:
+    passing.unlink(missing_ok=True)
+    descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        try:
             file.write(prefix)
-            for piece in chunks(content):
-                file.write(piece)
+            file.writelines(chunks(content))
             file.flush()
-            os.fsync(file.fileno())
-        passing.rename(path)
-    except BaseException:
-        passing.unlink(missing_ok=True)
-        raise
+            os.fsync(descriptor)
+            if not _is_at(passing, descriptor):
+                raise FileNotFoundError(errno.ENOENT, "another delivery of the same message took this one's place", str(passing))
+            passing.rename(path)
+        except BaseException:
+            if _is_at(passing, descriptor):
+                passing.unlink()
+            raise
     sync_directory(path.parent)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether this name is that of this open file: a delivery that hung may find that a later one replaced its part."""
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def sync_directory(path: Path) -> None:
