@@ -162,6 +162,77 @@ def test_on_takes_event_classes_and_nothing_else(events: Any) -> None:
         on(*events)
 
 
+TYPED = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+from penstock import Sink, on
+from penstock.events import RcptTo, Submission
+
+if TYPE_CHECKING:
+    from penstock import events, verdicts
+    from penstock.events import RcptTo as Renamed
+    from penstock.verdicts import Bounce, Reject
+
+class Typed(Sink):
+    @on(RcptTo)
+    async def check(self, event: {takes}) -> {answer}: ...
+"""
+
+
+def typed(takes: str, answer: str) -> Sink:
+    """A sink from a module some of whose names are there for a type checker only."""
+    module: dict[str, Any] = {"__name__": "typed"}
+    exec(TYPED.format(takes=takes, answer=answer), module)
+    sink: Sink = module["Typed"]()
+    return sink
+
+
+@pytest.mark.parametrize("takes", ["RcptTo", "events.RcptTo", "MailFrom | RcptTo", "Any"])
+@pytest.mark.parametrize("answer", ["Reject", "Reject | None", "verdicts.Reject", "Optional[Reject]", "Union[Reject, Defer, None]"])
+def test_events_and_verdicts_may_be_imported_for_a_type_checker_only(takes: str, answer: str) -> None:
+    assert len(Harness.of(typed(takes, answer)).bindings.chain(RcptTo)) == 1
+
+
+@pytest.mark.parametrize(
+    ("takes", "answer", "wrong"),
+    [
+        ("RcptTo", "Rejct", "'Rejct' in the annotation of 'return' is not known: Rejct"),
+        ("RcptTo", "Reject | Rejct | None", "'Rejct'"),
+        ("RcptTo", "verdicts.Rejct", "'Rejct'"),
+        ("RcptT", "Reject", "'RcptT' in the annotation of 'event' is not known"),
+        ("RcptTo", "Bounce", "RcptTo cannot be answered with Bounce"),
+        ("RcptTo", "verdicts.Bounce | None", "RcptTo cannot be answered with Bounce"),
+    ],
+)
+def test_a_slip_of_the_pen_in_an_annotation_is_refused_by_name(takes: str, answer: str, wrong: str) -> None:
+    text = refusal(typed(takes, answer))
+    assert wrong in text
+    assert "it should be (self, event: RcptTo) -> Reject" in text
+
+
+@pytest.mark.parametrize("keyword", ["MAIL", "rcpt", "Data", "BDAT", "EHLO", "HELO", "starttls", "AUTH"])
+def test_a_verb_that_changes_the_session_cannot_be_taken_over(keyword: str) -> None:
+    with pytest.raises(ValueError, match=f"keyword: {keyword.upper()} changes the state"):
+        on(Verb, keyword=keyword)
+
+
+@pytest.mark.parametrize("keyword", ["X Y", "1X", "-X", "X\r\nY", "X" * 33, "XÜ", "X="])
+def test_a_keyword_is_a_word(keyword: str) -> None:
+    with pytest.raises(ValueError, match="keyword"):
+        on(Verb, keyword=keyword)
+
+
+@pytest.mark.parametrize("line", ["XNEW\r\n250 OK", "XNEW\n", "XNEW\0", "XÜ", "X\t1"])
+def test_what_is_advertised_is_one_line(line: str) -> None:
+    with pytest.raises(ValueError, match="advertise"):
+        on(Verb, keyword="XNEW", advertise=line)
+
+
+@pytest.mark.parametrize("keyword", ["XNEW", "x-new2", "VRFY", "QUIT", "X" * 32])
+def test_other_verbs_are_free(keyword: str) -> None:
+    on(Verb, keyword=keyword, advertise=f"{keyword} 1 2")
+
+
 def test_verb_needs_a_keyword_and_nothing_else_takes_one() -> None:
     with pytest.raises(ValueError, match="keyword"):
         on(Verb)

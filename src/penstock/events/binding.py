@@ -6,6 +6,8 @@ users days."""
 
 from __future__ import annotations
 
+import ast
+import builtins
 import inspect
 import typing
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ..errors import ConfigError
-from .catalog import Event, Verb
+from .catalog import CATALOG, Event, Verb
 from .rule import Match, Test, compile_match
 from .sink import Mark, Sink, marks_of
 from .verdict import Verdict
@@ -173,10 +175,7 @@ def _check_signature(place: str, handler: Callable[..., Any], event: type[Event]
     parameters = list(inspect.signature(handler).parameters.values())
     if sum(1 for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)) != 1:
         raise ConfigError(place, f"a handler takes one event; this one takes {inspect.signature(handler)}", _wanted(event))
-    try:
-        hints = typing.get_type_hints(handler)
-    except (NameError, AttributeError, TypeError):
-        return  # a name that only a type checker can see; what the handler returns is checked again when it does
+    hints = _hints(place, handler, event)
     shown = hints.get(parameters[0].name)
     if shown is not None and shown is not Any and not any(isinstance(t, type) and issubclass(event, t) for t in _members(shown)):
         raise ConfigError(place, f"the handler is bound to {event.__name__} but takes {_show(shown)}", _wanted(event))
@@ -185,6 +184,39 @@ def _check_signature(place: str, handler: Callable[..., Any], event: type[Event]
             continue
         if not (isinstance(answer, type) and issubclass(answer, (*event.admits, _Nothing))):
             raise ConfigError(place, f"{event.__name__} cannot be answered with {_show(answer)}", _wanted(event))
+
+
+def _hints(place: str, handler: Callable[..., Any], event: type[Event]) -> dict[str, Any]:
+    """The handler's annotations; empty where a name in them is there for a type checker only.
+
+    Such a name cannot be looked up, but that of an event or a verdict says what it is; any other is taken for a slip of the pen.
+    """
+    try:
+        return typing.get_type_hints(handler)
+    except (NameError, AttributeError, TypeError):
+        pass
+    function = inspect.unwrap(getattr(handler, "__func__", handler))
+    known = {*vars(builtins), *vars(typing), *getattr(function, "__globals__", {})}
+    verdicts = {verdict.__name__ for cls in CATALOG.values() for verdict in cls.admits}
+    events = {base.__name__ for cls in CATALOG.values() for base in cls.__mro__} | set(CATALOG)
+    for parameter, text in getattr(handler, "__annotations__", {}).items():
+        for name in _names(text) if isinstance(text, str) else ():
+            if name not in known | verdicts | events:
+                raise ConfigError(place, f"{name!r} in the annotation of {parameter!r} is not known: {text}", _wanted(event))
+            if parameter == "return" and name in verdicts - {v.__name__ for v in event.admits}:
+                raise ConfigError(place, f"{event.__name__} cannot be answered with {name}", _wanted(event))
+    return {}
+
+
+def _names(text: str) -> list[str]:
+    """The names in an annotation; of ``verdicts.Reject`` the last one, which is what counts."""
+    try:
+        tree = ast.parse(text, mode="eval")
+    except SyntaxError:
+        return []
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute) and id(node) not in inner]
+    return [node.id if isinstance(node, ast.Name) else node.attr for node in found]
 
 
 class _Nothing(Verdict):

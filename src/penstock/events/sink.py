@@ -5,6 +5,7 @@ A handler is found by its decorator, never by its name, so that a misspelt name 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
@@ -22,6 +23,11 @@ else:
     S = TypeVar("S")
 H = TypeVar("H", bound=Callable[..., Any])
 _MARKS = "__penstock_marks__"
+_KEYWORD = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
+# RFC 5321 §4.1.1.1: ehlo-param = 1*(%d33-126), separated by spaces.
+_ONE_LINE = re.compile(r"[ -~]*")
+# An answer in the server's place would leave client and server with different ideas of what comes next.
+_BUILT_IN = frozenset({"MAIL", "RCPT", "DATA", "BDAT", "EHLO", "HELO", "STARTTLS", "AUTH"})
 
 
 class Sink(Generic[S]):
@@ -77,6 +83,8 @@ def on(*events: type[Event], match: Match | None = None, keyword: str = "", adve
         raise ValueError("keyword and advertise go with Verb alone")
     if "Verb" in names and not keyword:
         raise ValueError("Verb needs a keyword, as in @on(Verb, keyword='XQDEPTH')")
+    if keyword:
+        _check_keyword(keyword.upper(), advertise)
     mark = Mark(events, match, keyword.upper(), advertise, blocking)
 
     def decorate(handler: H) -> H:
@@ -85,6 +93,15 @@ def on(*events: type[Event], match: Match | None = None, keyword: str = "", adve
         return handler
 
     return decorate
+
+
+def _check_keyword(keyword: str, advertise: str) -> None:
+    if not _KEYWORD.fullmatch(keyword):
+        raise ValueError(f"keyword: {keyword!r} should be a word of letters, digits and hyphens that begins with a letter")
+    if keyword in _BUILT_IN:
+        raise ValueError(f"keyword: {keyword} changes the state of the session, so it is the server's own; bind to its event instead")
+    if not _ONE_LINE.fullmatch(advertise):
+        raise ValueError(f"advertise: {advertise!r} should be one line of printable ASCII")
 
 
 def marks_of(sink: type[Sink[Any]]) -> list[tuple[str, Mark]]:
