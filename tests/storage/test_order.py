@@ -139,7 +139,7 @@ async def test_a_large_content_outlives_a_removal_that_is_not_durable(settings: 
 async def test_closing_while_a_step_of_settling_fails_loses_nothing(settings: EmbeddedSettings) -> None:
     """What the failed step had taken goes into the next one, which is chosen only then."""
     spool = await opened(settings)
-    index = spool._index  # noqa: SLF001  # no disk fails twice and then works, at will
+    index = spool._index  # no disk fails twice and then works, at will
     settle, failures = index.settle, 0
 
     def failing(*arguments: Any) -> list[str]:

@@ -12,16 +12,18 @@ import fcntl
 import os
 import re
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import StorageFull, StorageLocked, StorageUnavailable
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def storage_error(error: OSError, doing: str) -> StorageUnavailable:
     """The exception for the caller: StorageFull when there is no room, StorageUnavailable otherwise."""
-    kind = StorageFull if error.errno in _NO_ROOM else StorageUnavailable
+    kind = StorageFull if error.errno in NO_ROOM else StorageUnavailable
     return kind(f"{doing}: {error.strerror or error}")
 
 
@@ -49,6 +51,8 @@ class SpoolFolder:
         self.index = root / "index.sqlite"
         self._lock = -1
         self._reserved = False
+        self._lent = False
+        self._reserving = threading.Lock()
 
     def take(self) -> None:
         """Makes the sub-folders and takes the lock.
@@ -80,8 +84,13 @@ class SpoolFolder:
 
         Raises: OSError when there is no room for it.
         """
-        if self._reserved:
-            return
+        with self._reserving:
+            if not self._reserved:
+                self._make_reserve(size)
+
+    def _make_reserve(self, size: int) -> None:
+        if self._lent:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         path = self.root / "reserve"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -97,6 +106,16 @@ class SpoolFolder:
         """Gives the reserved room to whoever writes next."""
         self._reserved = False
         (self.root / "reserve").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lend_reserve(self) -> Iterator[None]:
+        """Gives the reserved room away, and sees to it that it is not taken back before the work in hand is done with it."""
+        self._lent = True
+        try:
+            self.use_reserve()
+            yield
+        finally:
+            self._lent = False
 
     def release(self) -> None:
         """Gives the lock back; may be called twice."""

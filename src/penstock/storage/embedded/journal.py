@@ -28,10 +28,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from ...errors import StorageError, StorageFull
+from ...errors import StorageError, StorageFull, StorageUnavailable
 from ...mail.content import Content
 from ..base import Put
-from .files import SpoolFolder, storage_error, sync_directory
+from .files import NO_ROOM, SpoolFolder, storage_error, sync_directory
 from .format import BLOCK, RECORD_HEADER, Place, checksums, encode_meta, entry_fields, pack_record
 from .items import Item, Position
 from .large import LargeContent, LargeFile, copy_to_file
@@ -75,6 +75,8 @@ class Journal:
         self._torn = False
         self._pending: deque[Item] = deque()
         self._again: deque[Item] = deque()
+        self._taken: list[Item] = []
+        self._broken: Exception | None = None
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="penstock-journal", daemon=True)
@@ -102,32 +104,48 @@ class Journal:
     # --- the thread ---
 
     def _run(self) -> None:
-        attempts = 3
+        attempts, failed = 3, False
         while attempts:
             self._wake.clear()
-            if self._again and not self._stopping:
+            if failed and self._again and not self._pending and not self._stopping:
                 # Something is wrong with the disk. A new call is a reason to try again at once; otherwise nothing spins.
                 self._wake.wait(self._settings.retry_delay)
             if self._again or self._pending:
-                self._group()
-                attempts -= self._stopping and bool(self._again)
+                failed = not self._attempt()
+                attempts -= self._stopping and failed and bool(self._again)
             elif self._stopping:
                 break
             else:
                 self._wake.wait()
-        self._mark_end()
+        if self._broken is None:
+            self._mark_end()
         self._current = None  # lets go of the file
 
-    def _group(self) -> None:
+    def _attempt(self) -> bool:
+        """Writes one group; False when it failed. Whatever happens, no caller is left without an answer."""
+        if self._broken is not None:
+            return self._fail([], self._broken, behind=True)
+        try:
+            return self._group()
+        except Exception as cause:  # a fault of our own: nobody knows what this thread's state is worth now
+            self._broken = StorageUnavailable(f"the writer of the journal stopped: {cause!r}; a new start repairs it")
+            with contextlib.suppress(Exception):
+                self._abandon()
+            self._fail(self._taken, self._broken, behind=True)
+            self._taken = []
+            self._settings.on_broken()
+            return False
+
+    def _group(self) -> bool:
         """Takes what waits, makes it durable or fails it, and tells the loop."""
-        # What failed before goes alone: a removal must not fail again because new mail finds no room.
-        source = self._again or self._pending
-        items: list[Item] = []
+        # What failed before goes alone, and in small groups: a removal must not fail again because new mail finds no room.
+        retry = bool(self._again)
+        source, most = (self._again, self._segments.small - 2 * BLOCK) if retry else (self._pending, _GROUP_OCTETS)
+        items = self._taken = []
         error: Exception | None = None
         octets = 0
-        while source and len(items) < _GROUP_CALLS and octets < _GROUP_OCTETS and error is None:
-            item = source.popleft()
-            items.append(item)
+        while source and len(items) < _GROUP_CALLS and octets < most and error is None:
+            item = source[0]
             try:
                 if not item.parts:
                     self._encode(item)
@@ -135,40 +153,63 @@ class Journal:
                 error = storage_error(cause, "cannot write a large content")
             except Exception as cause:
                 self._refuse(item, cause)
-            octets += sum(map(len, item.parts))
+            octets += RECORD_HEADER + sum(map(len, item.parts))
+            if retry and items and octets > most:
+                break
+            items.append(source.popleft())
         good = [item for item in items if item.error is None]
         if error is None and good:
             error = self._try_to_write(good)
         if error is not None:
-            self._fail(good, error)
-        self._tell([item for item in items if item.error is not None or item.where.sequence])
+            return self._fail(items, error, behind=retry)
+        self._tell(items)
+        return True
 
     def _refuse(self, item: Item, cause: Exception) -> None:
         """Fails one call whose content or record cannot be encoded; an append has nobody to tell, so it becomes an empty record."""
         if item.future is not None:
             item.error = cause
+            _give_back(item)
             return
-        self._settings.on_trouble(f"spool {self._folder.root}: dropped a change that cannot be written: {cause}")
+        self._trouble(f"dropped a change that cannot be written: {cause}")
         item.fresh.clear()
         item.data.clear()
         item.parts = [encode_meta([], [])]
+
+    def _trouble(self, what: str) -> None:
+        with contextlib.suppress(Exception):  # who only listens must not stop the writer
+            self._settings.on_trouble(f"spool {self._folder.root}: {what}")
 
     def _tell(self, items: list[Item]) -> None:
         # A loop that was closed without closing the spool has nobody left to be told.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._finished, items, self._position)
 
-    def _fail(self, items: list[Item], error: Exception) -> None:
-        """Commits are told, and their files given back; appends are kept, in order, for another attempt."""
-        self._settings.on_trouble(f"spool {self._folder.root}: {error}")
+    def _fail(self, items: list[Item], error: Exception, behind: bool) -> bool:
+        """Commits are told, and their files given back; appends are kept, in order, for another attempt. False, for the caller.
+
+        Args:
+            items: the group.
+            error: why.
+            behind: True to treat what waits behind the group in the same way: where the oldest cannot be written, nothing can, and whoever
+                waits for the disk must not wait for ever.
+        """
+        self._trouble(str(error))
+        again = [item for item in items if item.future is None and item.error is None]
+        for item in again:
+            if not item.parts:
+                _give_back(item)
+        self._again.extendleft(reversed(again))
+        if behind:
+            waiting = [self._pending.popleft() for _ in range(len(self._pending))]
+            self._again.extend(item for item in waiting if item.future is None)
+            items = items + waiting
         for item in items:
-            if item.future is not None:
+            if item.future is not None and item.error is None:
                 item.error = error
-                for file, ours in item.files:
-                    file.kept = False
-                    if ours:
-                        file.remove()
-        self._again.extendleft(reversed([item for item in items if item.future is None]))
+                _give_back(item)
+        self._tell([item for item in items if item.error is not None])
+        return False
 
     def _encode(self, item: Item) -> None:
         """Makes the octets of a record without its header, and puts large contents into files."""
@@ -211,11 +252,15 @@ class Journal:
         length = sum(RECORD_HEADER + sum(map(len, item.parts)) for item in items)
         try:
             self._sync_files(items)
-            segment = self._room(length, any(item.future is not None and item.fresh for item in items))
         except OSError as cause:
             for item in items:
-                if item.files:  # a file that may not be durable is written again, under another name
-                    item.parts, item.files = [], []
+                if item.future is None and item.files:  # it may not be durable, so it is written again, under another name
+                    _give_back(item, copies_only=True)
+                    item.parts = []
+            return storage_error(cause, "cannot write a large content")
+        try:
+            segment = self._room(length, any(item.future is not None and item.fresh for item in items))
+        except OSError as cause:
             return storage_error(cause, "cannot write the spool")
         vectors: list[bytes] = []
         sequence = self._sequence
@@ -255,25 +300,33 @@ class Journal:
         self._current = None
         self._torn = True
         with contextlib.suppress(OSError):  # the next group tries again; see point 5 at the top
-            self._roll(BLOCK)
+            self._roll(BLOCK, mail=False)
 
     def _room(self, length: int, mail: bool) -> Segment:
-        """The segment for a group of so many octets; new mail leaves the reserve of the last segment alone.
+        """The segment for a group of so many octets; new mail leaves the reserves alone, and is not taken without them.
 
         Raises: OSError.
         """
-        segment = self._current
-        if segment is None or self._offset + length > segment.header.size:
-            segment = self._roll(length)
         if mail:
             self._folder.make_reserve(self._segments.size)
+            self._segments.keep_small()
+        segment = self._current
+        if segment is None or self._offset + length > segment.header.size:
+            segment = self._roll(length, mail)
         left = segment.header.size - self._offset - length
         if mail and left < segment.header.size // _RESERVE and not self._segments.spares():
             self._segments.make_spare()
         return segment
 
-    def _roll(self, length: int) -> Segment:
-        segment = self._segments.take(self._sequence, length, self._opened)
+    def _roll(self, length: int, mail: bool) -> Segment:
+        try:
+            segment = self._segments.take(self._sequence, length, self._opened, mail)
+        except OSError as error:
+            if mail or error.errno not in NO_ROOM:
+                raise
+            # Without a removal nothing can be given back, so even the index's reserve is not too good for one.
+            self._folder.use_reserve()
+            segment = self._segments.take(self._sequence, length, self._opened, mail)
         self._current, self._offset = segment, BLOCK
         self._torn = False
         return segment
@@ -288,8 +341,18 @@ class Journal:
             header = pack_record(segment.header.salt, self._sequence, self._sequence, meta, len(meta))
             _write_all(segment.fileno(), [header, meta], self._offset)
             self._settings.sync(segment.fileno())
-        except OSError as cause:
-            self._settings.on_trouble(f"spool {self._folder.root}: cannot mark the end of the journal: {cause}")
+        except Exception as cause:
+            self._trouble(f"cannot mark the end of the journal: {cause}")
+
+
+def _give_back(item: Item, copies_only: bool = False) -> None:
+    """Removes the files made for a call that failed, and lets its caller remove those that it made itself."""
+    for file, ours in item.files:
+        if ours or not copies_only:
+            file.kept = False
+        if ours:
+            file.remove()
+    item.files = []
 
 
 def _write_all(descriptor: int, vectors: list[bytes], offset: int) -> None:

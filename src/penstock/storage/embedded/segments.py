@@ -4,6 +4,9 @@ A segment in use is ``journal/000000000012.segment``; a spare is ``journal/<any>
 renames the file and syncs the directory, in this order: a file with a segment's name always has a whole header of its own, or nothing
 acknowledged is in it.
 
+A few spares are small. They are for removals alone, and no mail is taken without them: a spool that is full must be able to become empty,
+also when each start of it needs a segment of its own.
+
 Segments are freed strictly from the oldest. That is what makes the journal alone enough to rebuild everything: a removal is never
 forgotten before the record that it removes.
 """
@@ -15,15 +18,17 @@ import threading
 from pathlib import Path
 
 from ...errors import StorageError
-from .files import SpoolFolder, storage_error, sync_directory
+from .files import NO_ROOM, SpoolFolder, storage_error, sync_directory
 from .format import BLOCK, SegmentHeader
 from .settings import EmbeddedSettings
 
 _SUFFIX = ".segment"
 _SPARE = ".spare"
 _SMALLEST = 256 * 1024
+_LEAST, _GREATEST = 32 * 1024, 1024 * 1024  # of the small ones
 _ZEROS = bytes(1024 * 1024)
 _KEPT_SPARES = 2
+_KEPT_SMALL = 4
 
 
 class Segment:
@@ -64,6 +69,7 @@ class Segments:
         self._settings = settings
         self._segments: dict[int, Segment] = {}
         self._spares: list[Path] = []
+        self._small: list[Path] = []
         self._lock = threading.Lock()
         self._last = 0
         self._made = 0
@@ -71,9 +77,10 @@ class Segments:
     def load(self) -> list[str]:
         """Opens what is there, and adapts the segment size to the room; one line for each damaged or missing segment."""
         damaged: list[str] = []
+        spares: list[Path] = []
         for path in sorted(self._folder.journal.iterdir()):
             if path.suffix == _SPARE:
-                self._spares.append(path)
+                spares.append(path)
             elif path.suffix == _SUFFIX:
                 self._load_one(path, damaged)
         numbers = sorted(self._segments)
@@ -83,7 +90,14 @@ class Segments:
         total = room.f_bavail * room.f_frsize + sum(path.stat().st_size for path in self._folder.journal.iterdir())
         while self.size > _SMALLEST and self.size * 8 > total:
             self.size //= 2
+        for path in spares:
+            (self._spares if path.stat().st_size >= self.size else self._small).append(path)
         return damaged
+
+    @property
+    def small(self) -> int:
+        """Octets of a small segment."""
+        return min(max(self.size // 8, _LEAST), _GREATEST)
 
     def _load_one(self, path: Path, damaged: list[str]) -> None:
         number = int(path.stem) if path.stem.isdigit() else 0
@@ -108,18 +122,19 @@ class Segments:
         """How many spare files wait for reuse."""
         return len(self._spares)
 
-    def take(self, first: int, room: int, opened: bool) -> Segment:
+    def take(self, first: int, room: int, opened: bool, mail: bool = True) -> Segment:
         """A new segment, durable and empty.
 
         Args:
             first: the sequence number of its first record; voids this and greater numbers in earlier segments.
             room: octets that must fit into it.
             opened: True for the first one after an open.
+            mail: False when no new mail goes into it first; it may then be a small one.
 
         Raises: OSError.
         """
         with self._lock:
-            path = self._spare_for(room + BLOCK) or self._make(max(self.size, room + BLOCK), prewrite=False)
+            path = self._file_for(room + BLOCK, mail)
             number = self._last + 1
             header = SegmentHeader(number, os.urandom(8), first, path.stat().st_size, opened)
             target = self._folder.journal / f"{number:012}{_SUFFIX}"
@@ -148,6 +163,16 @@ class Segments:
         with self._lock:
             self._spares.append(path)
 
+    def keep_small(self) -> None:
+        """Sees to it that the small spares are there.
+
+        Raises: OSError when there is no room for them.
+        """
+        while len(self._small) < _KEPT_SMALL:
+            path = self._make(self.small, prewrite=False)
+            with self._lock:
+                self._small.append(path)
+
     def free(self, segment: Segment) -> None:
         """Gives up the oldest segment: it becomes a spare, or is deleted when there are enough of them.
 
@@ -159,12 +184,13 @@ class Segments:
             segment.retired = True
             del self._segments[segment.header.number]
             try:
-                if len(self._spares) < _KEPT_SPARES and segment.header.size == self.size:
+                spares = self._fitting(segment.header.size)
+                if spares is not None:
                     spare = segment.path.with_suffix(_SPARE)
                     segment.path.rename(spare)
                     # Before the file is written anew its old name must be gone for good.
                     sync_directory(self._folder.journal)
-                    self._spares.append(spare)
+                    spares.append(spare)
                 else:
                     segment.path.unlink()
             except OSError as error:
@@ -174,13 +200,25 @@ class Segments:
         """Lets go of all files."""
         self._segments.clear()
         self._spares.clear()
+        self._small.clear()
 
-    def _spare_for(self, size: int) -> Path | None:
-        for path in self._spares:
-            if path.stat().st_size >= size:
-                self._spares.remove(path)
-                return path
-        return None
+    def _fitting(self, size: int) -> list[Path] | None:
+        """The spares that a file of this size joins, or None when there are enough of them."""
+        if size == self.size:
+            return self._spares if len(self._spares) < _KEPT_SPARES else None
+        return self._small if size == self.small and len(self._small) < _KEPT_SMALL else None
+
+    def _file_for(self, size: int, mail: bool) -> Path:
+        """A file of at least this size; what is not mail makes do with less than a whole segment when that is all there is."""
+        path = _first_of(self._spares, size) or (None if mail else _first_of(self._small, size))
+        if path is not None:
+            return path
+        try:
+            return self._make(max(self.size, size), prewrite=False)
+        except OSError as error:
+            if mail or error.errno not in NO_ROOM:
+                raise
+        return self._make(size, prewrite=False)
 
     def _make(self, size: int, prewrite: bool) -> Path:
         """A new file whose room is really there."""
@@ -199,3 +237,12 @@ class Segments:
         finally:
             os.close(descriptor)
         return path
+
+
+def _first_of(spares: list[Path], size: int) -> Path | None:
+    """Takes the first file that is large enough out of the list."""
+    for path in spares:
+        if path.stat().st_size >= size:
+            spares.remove(path)
+            return path
+    return None

@@ -18,6 +18,10 @@ def _silent(_line: str) -> None:
     """Background trouble nobody asked to hear of."""
 
 
+def _nobody() -> None:
+    """Nobody who could start the spool again."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddedSettings:
     """How one embedded spool works.
@@ -35,6 +39,7 @@ class EmbeddedSettings:
         prewrite: True to fill new segments with zeros in the background, so that syncs write no file system metadata.
         sync: makes an open file durable (octets and size).
         on_trouble: told, from any thread, one line about each trouble in the background.
+        on_broken: called, from any thread and perhaps more than once, when the spool cannot go on as it is and a new start repairs it.
     """
 
     directory: Path
@@ -49,3 +54,4 @@ class EmbeddedSettings:
     prewrite: bool = True
     sync: Callable[[int], None] = os.fdatasync
     on_trouble: Callable[[str], None] = _silent
+    on_broken: Callable[[], None] = _nobody

@@ -140,6 +140,8 @@ class Keeper:
         self._settings.on_trouble(f"spool {self._folder.root}: in the background: {what}")
 
     def _make_spare(self) -> None:
+        self._folder.make_reserve(self._segments.size)
+        self._segments.keep_small()
         if not self._segments.spares():
             self._segments.make_spare()
 
@@ -167,9 +169,9 @@ class Keeper:
             return self._index.settle(settling, salt, in_use)
         except sqlite3.Error as error:
             self._index.suspect(error)
-            self._folder.use_reserve()
-            self._index.shrink()
-            return self._index.settle(settling, salt, in_use)
+            with self._folder.lend_reserve():
+                self._index.shrink()
+                return self._index.settle(settling, salt, in_use)
 
     def _tell(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed; so is the spool
