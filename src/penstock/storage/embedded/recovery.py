@@ -4,16 +4,22 @@ Torn or damaged? Records are numbered without gaps, and each names the first rec
 it was durable. So a missing or broken record is *damage* when a later batch exists, and otherwise the *tail*: a group that was being
 written when the machine stopped, and that nobody was told of (or, which cannot be told apart, the very last group, damaged later). Of a
 tail all whole records are kept: to keep what was not acknowledged risks a repeat, to drop what was acknowledged loses mail.
+
+The tail may be in the page cache alone, when the process was killed within its sync. Nothing is concluded from it before it is durable, or
+a power cut could undo a removal whose file is deleted already. It is written again, octet by octet in its place, and synced: a sync alone
+would say that all is well after an earlier one has failed, for then the system takes the pages for clean. Rewriting it where it is can tear
+nothing, as the octets are the same; to copy it to another place would make the same record exist twice.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
 from ..base import Change, Put, Recovered, Remove
-from .files import SpoolFolder
+from .files import SpoolFolder, sync_directory
 from .format import Record, scan
 from .index import Index, suspect_mark
 from .items import Position, Stored
@@ -22,6 +28,7 @@ from .settings import EmbeddedSettings
 from .table import Table
 
 _SETTLE_EACH = 20_000
+_PIECE = 1024 * 1024
 
 
 class Recovery:
@@ -111,7 +118,7 @@ class Recovery:
     def _replay(self, index: Index, table: Table) -> Position:
         """Applies the records that the index does not know; the end of the journal."""
         position = index.position
-        reader = JournalReader(self._segments, position, self._set_segment_aside)
+        reader = JournalReader(self._segments, position, self._set_segment_aside, self._make_durable)
         replay = Replay(index, table, self._segments)
         table.completed = position
         for record in reader.records():
@@ -122,6 +129,17 @@ class Recovery:
         end = Position(segments[-1].header.number if segments else 0, max(reader.next, position.sequence, 1))
         table.completed = end
         return end
+
+    def _make_durable(self, segment: Segment, start: int, end: int) -> None:
+        """Writes a part of a segment again as it is, so that it is on the disk for certain.
+
+        Raises: OSError.
+        """
+        for offset in range(start, end, _PIECE):
+            piece = segment.read(offset, min(_PIECE, end - offset))
+            os.pwrite(segment.fileno(), piece, offset)
+        self._settings.sync(segment.fileno())
+        sync_directory(self._folder.journal)
 
     def _set_segment_aside(self, segment: Segment) -> str:
         return self._folder.set_aside_copy(segment.path)
@@ -160,15 +178,23 @@ class JournalReader:
         segments: all segments.
         start: what lies before it is known already.
         set_aside: keeps a copy of a damaged segment and tells its path.
+        make_durable: called with the octets of the last batch before anything in it is believed.
     """
 
-    def __init__(self, segments: Segments, start: Position, set_aside: Callable[[Segment], str]) -> None:
+    def __init__(
+        self,
+        segments: Segments,
+        start: Position,
+        set_aside: Callable[[Segment], str],
+        make_durable: Callable[[Segment, int, int], None],
+    ) -> None:
         self.damaged: list[str] = []
         self.segment = 0
         self._all = [segment for segment in segments.all() if segment.header.number >= start.segment]
         self._start = start.sequence
         self.next = start.sequence or (self._all[0].header.first if self._all else 0)
         self._set_aside = set_aside
+        self._make_durable = make_durable
 
     def records(self) -> Iterator[Record]:
         """The records in order; ``segment`` is the number of the one's segment. Void and broken ones are left out."""
@@ -178,6 +204,8 @@ class JournalReader:
             following = next(batches, None)
             segment, batch = present
             self.segment = segment.header.number
+            if following is None:
+                self._make_durable(segment, batch[0].offset, batch[-1].end)
             # What a recovery has judged to be the tail stays the tail, and was reported then.
             judged = following is not None and following[0] is not segment and following[0].header.opened
             yield from self._judge(segment, batch, following is None or judged, not judged)
