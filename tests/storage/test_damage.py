@@ -238,6 +238,28 @@ async def test_damage_is_reported_once(settings: EmbeddedSettings) -> None:
     await spool.close()
 
 
+@pytest.mark.parametrize("place", ["header", "meta data", "content"])
+async def test_what_is_damaged_after_a_recovery_kept_it_is_reported(settings: EmbeddedSettings, place: str) -> None:
+    """The last batch before a crash was whole, and is damaged later: it was acknowledged, so its loss is news."""
+    copy = await working_copy(settings, [OLD, LAST])
+    spool, recovered = await opened(copy)
+    assert recovered.damaged == []
+    await spool.commit([put("new")])
+    await spool.close()
+    path = segments(copy)[0]
+    victim = records(path)[-1]
+    flip(path, victim.end - 100 if place == "content" else victim.offset + (20 if place == "header" else 45))
+    for index in copy.directory.glob("index*"):
+        index.unlink()
+    spool, recovered = await opened(copy)
+    if place == "header":  # the last number cannot be missed but for the next one
+        assert f"records {victim.sequence} to {victim.sequence} are missing" in recovered.damaged[0]
+    else:
+        assert ": damaged: " in recovered.damaged[0]
+    assert (spool.get(LAST[-1]) is not None) == (place == "content")
+    await spool.close()
+
+
 @pytest.mark.parametrize("offset", [0, BLOCK // 2])
 async def test_one_bad_sector_does_not_cost_a_segment_s_header(settings: EmbeddedSettings, offset: int) -> None:
     """The header is there twice."""

@@ -36,6 +36,7 @@ RECORD_HEADER = _RECORD.size + _CHECKSUM.size
 # The segment header is written twice, in different sectors: one bad sector must not cost the whole segment.
 _SEGMENT_COPIES = (0, BLOCK // 2)
 _OPENED = 1
+_AFTER_WHOLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class SegmentHeader:
         salt: eight random octets that begin each record of this segment.
         first: the sequence number of its first record; records of earlier segments with this or a greater number are void.
         size: octets of the file.
-        opened: True when recovery made it: gaps between records of earlier segments have been reported already.
+        opened: True when it is the first one after a recovery, which has judged all that lies before it.
+        after_whole: True when that recovery saw the last batch before it, and that was whole.
     """
 
     number: int
@@ -55,10 +57,13 @@ class SegmentHeader:
     first: int
     size: int
     opened: bool = False
+    after_whole: bool = False
 
     def pack(self) -> bytes:
         """The first block of the segment."""
-        body = _SEGMENT.pack(MAGIC, VERSION, int(self.opened), self.number, self.salt, self.first, self.size)
+        body = _SEGMENT.pack(
+            MAGIC, VERSION, self.opened * _OPENED | self.after_whole * _AFTER_WHOLE, self.number, self.salt, self.first, self.size
+        )
         body += _CHECKSUM.pack(zlib.crc32(body))
         half = BLOCK // 2
         return body.ljust(half, b"\0") + body.ljust(half, b"\0")
@@ -72,7 +77,7 @@ class SegmentHeader:
             if len(stored) == _CHECKSUM.size and _CHECKSUM.unpack(stored)[0] == zlib.crc32(body):
                 magic, version, flags, number, salt, first, size = _SEGMENT.unpack(body)
                 if magic == MAGIC and version == VERSION:
-                    return cls(number, salt, first, size, bool(flags & _OPENED))
+                    return cls(number, salt, first, size, bool(flags & _OPENED), bool(flags & _AFTER_WHOLE))
         return None
 
 

@@ -125,6 +125,7 @@ class Recovery:
             replay.apply(record, reader.segment)
         replay.finish()
         self._damaged += reader.damaged
+        self._segments.whole = reader.whole
         segments = self._segments.all()
         end = Position(segments[-1].header.number if segments else 0, max(reader.next, position.sequence, 1))
         table.completed = end
@@ -190,6 +191,7 @@ class JournalReader:
     ) -> None:
         self.damaged: list[str] = []
         self.segment = 0
+        self.whole = False  # the last batch was there, with nothing missing
         self._all = [segment for segment in segments.all() if segment.header.number >= start.segment]
         self._start = start.sequence
         self.next = start.sequence or (self._all[0].header.first if self._all else 0)
@@ -206,9 +208,10 @@ class JournalReader:
             self.segment = segment.header.number
             if following is None:
                 self._make_durable(segment, batch[0].offset, batch[-1].end)
-            # What a recovery has judged to be the tail stays the tail, and was reported then.
-            judged = following is not None and following[0] is not segment and following[0].header.opened
-            yield from self._judge(segment, batch, following is None or judged, not judged)
+            # What a recovery has judged to be a torn tail stays one, and was reported then. What was whole then is damaged since.
+            opened = following is not None and following[0] is not segment and following[0].header
+            judged = bool(opened and opened.opened and not opened.after_whole)
+            yield from self._judge(segment, batch, following is None or judged, judged)
             present = following
 
     def _batches(self) -> Iterator[tuple[Segment, list[Record]]]:
@@ -226,25 +229,32 @@ class JournalReader:
             if batch:
                 yield segment, batch
 
-    def _judge(self, segment: Segment, batch: list[Record], tail: bool, report: bool) -> Iterator[Record]:
-        """The good records of a batch; what is missing before and in it is reported."""
+    def _judge(self, segment: Segment, batch: list[Record], tail: bool, judged: bool) -> Iterator[Record]:
+        """The good records of a batch; what is missing before and in it is reported, and by a recovery only once.
+
+        A broken content is reported each time: whether it was so at that recovery, which dropped it, or is damaged since, is not known.
+        """
+        known: list[str] = []
         problems: list[str] = []
         if self.next < batch[0].batch:
-            problems.append(f"records {self.next} to {batch[0].batch - 1} are missing")
+            known.append(f"records {self.next} to {batch[0].batch - 1} are missing")
         expected = max(batch[0].batch, self.next)
         for record in batch:
             if record.sequence > expected:
-                problems.append(f"records {expected} to {record.sequence - 1} are missing")
+                known.append(f"records {expected} to {record.sequence - 1} are missing")
             expected = record.sequence + 1
-            if record.meta is None or (record.broken and tail):
-                problems.append(f"record {record.sequence} at {record.offset} does not match its checksum")
-            else:
-                if record.broken:
-                    entries = ", ".join(change.id for change in record.meta.changes)
-                    problems.append(f"the content of {entries} at {record.offset} does not match its checksum")
+            if record.meta is None:
+                known.append(f"record {record.sequence} at {record.offset} does not match its checksum")
+                continue
+            if record.broken:
+                entries = ", ".join(change.id for change in record.meta.changes)
+                problems.append(f"the content of {entries} at {record.offset} does not match its checksum")
+            if not (record.broken and tail):
                 yield record
         self.next = max(self.next, expected)
-        if problems and report:
+        self.whole = not (known or problems)
+        problems = problems if judged else known + problems
+        if problems:
             kept = self._set_aside(segment)
             kind = "the last group is torn or damaged" if tail else "damaged"
             self.damaged.append(f"journal segment {segment.path}: {kind}: {'; '.join(problems)}; set aside as {kept}")

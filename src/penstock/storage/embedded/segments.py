@@ -71,6 +71,7 @@ class Segments:
         self._spares: list[Path] = []
         self._small: list[Path] = []
         self._lock = threading.Lock()
+        self.whole = False  # recovery saw the last batch before now, and it was whole
         self._last = 0
         self._made = 0
 
@@ -136,7 +137,7 @@ class Segments:
         with self._lock:
             path = self._file_for(room + BLOCK, mail)
             number = self._last + 1
-            header = SegmentHeader(number, os.urandom(8), first, path.stat().st_size, opened)
+            header = SegmentHeader(number, os.urandom(8), first, path.stat().st_size, opened, opened and self.whole)
             target = self._folder.journal / f"{number:012}{_SUFFIX}"
             try:
                 segment = Segment(path, header)
