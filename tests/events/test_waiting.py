@@ -187,11 +187,11 @@ async def test_a_call_waits_for_a_free_thread_and_has_its_whole_time_then() -> N
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.06)
+        time.sleep(0.6)
         with lock:
             running -= 1
 
-    harness = Harness.of(Thread(work), threads=2, timeout=0.1)
+    harness = Harness.of(Thread(work), threads=2, timeout=1.0)
     outcomes = await asyncio.gather(*(harness.outcome(rcpt(harness)) for _ in range(4)))
     assert [outcome.failed for outcome in outcomes] == [False] * 4
     assert most == 2
