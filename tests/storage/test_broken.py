@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from penstock.errors import StorageUnavailable
+from penstock.errors import SpoolDamaged, StorageUnavailable
 from penstock.mail.content import MemoryContent
 from penstock.storage.base import Entry, Put, Query, Remove
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
@@ -68,4 +70,71 @@ async def test_a_writer_that_stops_fails_every_call_and_asks_for_a_new_start(set
         await asyncio.wait_for(spool.close(), 5)
     spool = await opened(settings)
     assert names(spool) == ["before"]
+    await spool.close()
+
+
+async def test_an_index_damaged_while_the_spool_works_is_not_taken_for_damage_of_a_message(settings: EmbeddedSettings) -> None:
+    """Whatever is asked of it, it is the spool that cannot go on; the new start has everything."""
+    asked: list[bool] = []
+    spool = await opened(replace(settings, on_broken=lambda: asked.append(True)))
+    for name in ("a", "b"):
+        await spool.commit([put(name)])
+        await asyncio.sleep(0.2)
+    path = settings.directory / "index.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    database.close()
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+    spool._index._reader.execute("PRAGMA shrink_memory")
+    entry = put("a").entry
+    with pytest.raises(SpoolDamaged):
+        spool.content(entry)
+    with pytest.raises(SpoolDamaged):
+        spool.get("a")
+    spool.append([Put(Entry("a", "routed", b"", "c-a"))])
+    end = time.monotonic() + 5
+    while not asked:
+        await asyncio.sleep(0.01)
+        assert time.monotonic() < end
+    await spool.close()
+    spool = EmbeddedSpool(settings)
+    recovered = await spool.open()
+    assert "the index was found damaged" in recovered.damaged[0]
+    assert names(spool) == ["a", "b"]
+    await spool.close()
+
+
+async def test_a_question_after_the_end_says_nothing_against_the_index(settings: EmbeddedSettings) -> None:
+    """Whoever reads a content when the spool was closed is told that, and the next start believes the index."""
+    spool = await opened(settings)
+    await spool.commit([put("a")])
+    await spool.close()
+    with pytest.raises(StorageUnavailable):
+        spool._index.get("a")
+    spool = await opened(settings)
+    assert names(spool) == ["a"]
+    await spool.close()
+
+
+async def test_a_segment_is_freed_only_when_the_index_is_durable_beyond_it(settings: EmbeddedSettings) -> None:
+    """While somebody reads an old state of the index, what was settled since cannot be made durable."""
+    spool = await opened(settings)
+    await spool.commit([put("first")])
+    await asyncio.sleep(0.2)
+    reader = sqlite3.connect(settings.directory / "index.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entries").fetchall()
+    for number in range(20):
+        name = f"{number:02}"
+        await spool.commit([Put(Entry(name, "s", b"", "c-" + name), MemoryContent(b"x" * 100_000))])
+        spool.append([Remove(name)])
+    spool.append([Remove("first")])
+    await spool.commit([put("last")])
+    await asyncio.sleep(0.3)
+    first = settings.directory / "journal" / "000000000001.segment"
+    assert first.exists()
+    reader.close()
+    await spool.commit([put("more")])
+    await asyncio.sleep(0.3)
+    assert not first.exists()
     await spool.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.errors import StorageDamaged
+from penstock.errors import SpoolDamaged, StorageDamaged
 from penstock.mail.content import MemoryContent
 from penstock.storage.base import Entry, Put, Query, Recovered, Remove
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
@@ -334,13 +334,13 @@ async def test_a_damaged_index_is_set_aside_and_made_again(settings: EmbeddedSet
 
 
 async def test_an_index_found_damaged_while_working_is_made_again_at_the_next_start(settings: EmbeddedSettings) -> None:
-    """A row that does not match its checksum raises, and is not believed a second time."""
+    """A row that does not match its checksum raises, not as damage of one message, and is not believed a second time."""
     copy = await settled_copy(settings, OLD)
     with sqlite3.connect(copy.directory / "index.sqlite") as database:
         database.execute("UPDATE entries SET checksum = checksum + 1 WHERE id = ?", (OLD[0],))
     database.close()
     spool, _ = await opened(copy)
-    with pytest.raises(StorageDamaged, match="next start"):
+    with pytest.raises(SpoolDamaged, match="next start"):
         spool.get(OLD[0])
     await spool.close()
     names, recovered = await kept(copy)

@@ -3,23 +3,20 @@
 It is a cache of the journal: SQLite without a sync on the way of any mail, complete up to a position of the journal that it stores in the
 same transaction. It may be deleted; recovery then makes it again from the whole journal. So nothing here is ever the only copy.
 
-One connection writes, in the background thread; another one reads, under a lock, for the loop and for whoever reads a content.
+One connection writes, in the background thread; another one reads (``questions.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import StorageDamaged
-from ..base import Entry, Query
-from .format import Place, decode_entry, encode_entry
+from .format import encode_entry
 from .items import Position, Settling, Slot, Stored
+from .questions import Questions, connect
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -45,7 +42,7 @@ _PUT_CONTENT = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?, ?)"
 _CHECKED = 16 * 1024 * 1024
 
 
-class Index:
+class Index(Questions):
     """The settled entries and contents.
 
     Args:
@@ -56,9 +53,7 @@ class Index:
     """
 
     def __init__(self, path: Path, pages: int = 1000) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._writer = self._connect()
+        self._writer = connect(path)
         try:
             self._writer.execute(f"PRAGMA wal_autocheckpoint={pages}")
             self._writer.executescript(_SCHEMA)
@@ -72,123 +67,15 @@ class Index:
             self.position = Position(row[1], row[3]) if row else Position(0, 0)
             self.salt: bytes = row[2] if row else b""
             self.live: int = row[4] if row else 0
-            self._reader = self._connect()
+            super().__init__(path)
         except BaseException:
             self._writer.close()
             raise
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30.0)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA temp_store=MEMORY")
-        return connection
-
     def close(self) -> None:
         """Closes both connections."""
-        self._reader.close()
+        super().close()
         self._writer.close()
-
-    # --- reading, from any thread ---
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """The reading connection for one question; an index found damaged is remembered, so that the next open makes it again."""
-        with self._lock:
-            try:
-                yield self._reader
-            except sqlite3.DatabaseError as error:
-                self.suspect(error)
-                raise StorageDamaged(f"the index {self.path} cannot be read ({error}); the next start makes it again") from error
-
-    def suspect(self, error: sqlite3.Error) -> None:
-        """Remembers on disk that the index is damaged; trouble that passes (no room, a lock) is none of that."""
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-            with contextlib.suppress(OSError):
-                suspect_mark(self.path).touch()
-
-    def _rows(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
-        with self._reading() as reader:
-            return reader.execute(sql, tuple(values)).fetchall()
-
-    def has(self, entry_id: str) -> bool:
-        """True when the entry has a row, or may have one because the index cannot be read."""
-        try:
-            return bool(self._rows("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
-        except StorageDamaged:
-            return True
-
-    def get(self, entry_id: str) -> Entry | None:
-        """The entry, or None."""
-        with self._reading() as reader:
-            row = reader.execute("SELECT data, checksum FROM entries WHERE id = ?", (entry_id,)).fetchone()
-            return _entry(*row) if row is not None else None
-
-    def place(self, content_id: str) -> Place | None:
-        """Where a content is, or None."""
-        rows = self._rows("SELECT size, checksums, file, segment, offset FROM contents WHERE id = ?", (content_id,))
-        return Place(*rows[0]) if rows else None  # type: ignore[arg-type]
-
-    def count(self) -> int:
-        """How many entries have a row."""
-        return int(self._rows("SELECT count(*) FROM entries")[0][0])  # type: ignore[call-overload,no-any-return]
-
-    def top(self) -> str:
-        """The greatest entry id, "" when there is none."""
-        return str(self._rows("SELECT coalesce(max(id), '') FROM entries")[0][0])
-
-    def next_due(self, hidden: Callable[[str], bool]) -> float | None:
-        """The least due time of the entries that are not hidden by a younger state."""
-        with self._reading() as reader:
-            for due, entry_id in reader.execute("SELECT due, id FROM entries WHERE held = '' ORDER BY due, id"):
-                if not hidden(entry_id):
-                    return float(due)
-        return None
-
-    def due(self, now: float, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
-        """The entries due at ``now`` that are not hidden, the earliest first."""
-        found: list[Entry] = []
-        with self._reading() as reader:
-            for entry_id, data, checksum in reader.execute(
-                "SELECT id, data, checksum FROM entries WHERE held = '' AND due <= ? ORDER BY due, id", (now,)
-            ):
-                if len(found) == limit:
-                    break
-                if not hidden(entry_id):
-                    found.append(_entry(data, checksum))
-        return found
-
-    def select(self, query: Query, cursor: str, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
-        """The entries behind the cursor that match and are not hidden, in order of id."""
-        conditions, values = ["id > ?"], [cursor]
-        for column, wanted in (("queue", query.queue), ("stage", query.stage)):
-            if wanted is not None:
-                conditions.append(f"{column} = ?")
-                values.append(wanted)
-        found: list[Entry] = []
-        sql = f"SELECT id, data, checksum FROM entries WHERE {' AND '.join(conditions)} ORDER BY id"  # noqa: S608  # our own words
-        with self._reading() as reader:
-            for entry_id, data, checksum in reader.execute(sql, values):
-                if len(found) == limit:
-                    break
-                if not hidden(entry_id) and query.matches(entry := _entry(data, checksum)):
-                    found.append(entry)
-        return found
-
-    def files(self) -> list[tuple[str, str, int, bool]]:
-        """File, content id and size of each large content, and whether a settled entry refers to it."""
-        rows = self._rows("SELECT file, id, size, id IN (SELECT content FROM entries) FROM contents WHERE file <> ''")
-        return [(str(file), str(content_id), int(str(size)), bool(used)) for file, content_id, size, used in rows]
-
-    def pinning(self, segment: int) -> tuple[list[str], list[str]]:
-        """The ids of entries and of contents that lie in a segment."""
-        entries = self._rows("SELECT id FROM entries WHERE segment = ?", (segment,))
-        contents = self._rows("SELECT id FROM contents WHERE segment = ?", (segment,))
-        return [str(row[0]) for row in entries], [str(row[0]) for row in contents]
-
-    def users(self, content_id: str) -> list[str]:
-        """The ids of the entries that refer to a content."""
-        return [str(row[0]) for row in self._rows("SELECT id FROM entries WHERE content = ?", (content_id,))]
 
     # --- writing, from the background thread (or recovery, before it starts) ---
 
@@ -249,16 +136,10 @@ class Index:
         """Drops a content that was found damaged, so that its segment can be freed."""
         self._writer.execute("DELETE FROM contents WHERE id = ?", (content_id,))
 
-    def sync(self) -> None:
-        """Makes all that was settled durable, so that recovery need not read the journal before it."""
-        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def _entry(data: object, checksum: object) -> Entry:
-    assert isinstance(data, bytes)
-    if zlib.crc32(data) != checksum:
-        raise sqlite3.DatabaseError("a row does not match its checksum")
-    return decode_entry(data)
+    def sync(self) -> bool:
+        """Makes all that was settled durable, so that recovery need not read the journal before it; False when a reader was in the way."""
+        busy, written_ahead, copied = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return not busy and bool(written_ahead == copied)
 
 
 def _put_rows(cursor: sqlite3.Cursor, slots: dict[str, Slot], contents: list[Stored]) -> int:
@@ -297,8 +178,3 @@ def _remove_contents(cursor: sqlite3.Cursor, orphans: set[str], in_use: Callable
             else:
                 lost += row[1]
     return dead, lost
-
-
-def suspect_mark(path: Path) -> Path:
-    """The file whose existence says that the index at this path was found damaged."""
-    return path.with_name(path.name + ".suspect")

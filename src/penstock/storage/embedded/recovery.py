@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 from ..base import Change, Put, Recovered, Remove
 from .files import SpoolFolder, sync_directory
 from .format import Record, scan
-from .index import Index, suspect_mark
+from .index import Index
 from .items import Position, Stored
+from .questions import suspect_mark
 from .segments import Segment, Segments
 from .settings import EmbeddedSettings
 from .table import Table

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from ...errors import StorageError
+from ...errors import SpoolDamaged, StorageDamaged, StorageError
 from ...mail.content import Content, MemoryContent
 from ..base import Entry, Put
 from .files import SpoolFolder
@@ -131,6 +131,9 @@ class Keeper:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
+            except SpoolDamaged as error:
+                self._trouble(str(error))
+                self._settings.on_broken()
             except (OSError, sqlite3.Error, StorageError) as error:
                 self._trouble(str(error))
             except Exception as error:  # a thread that dies says nothing, and room is never given back again
@@ -158,6 +161,8 @@ class Keeper:
         except Exception as error:  # whatever it is, the table must hear that nothing was taken
             failed = error
             self._trouble(f"cannot settle: {error!r}")
+            if isinstance(error, SpoolDamaged):
+                self._settings.on_broken()
         self._tell(lambda: self._taken(settling, failed))
         if failed is None and not settling.more:
             self._reclaim()
@@ -168,7 +173,8 @@ class Keeper:
         try:
             return self._index.settle(settling, salt, in_use)
         except sqlite3.Error as error:
-            self._index.suspect(error)
+            if self._index.suspect(error):
+                raise SpoolDamaged(f"the index cannot be written ({error}); the next start makes it again") from error
             with self._folder.lend_reserve():
                 self._index.shrink()
                 return self._index.settle(settling, salt, in_use)
@@ -184,9 +190,9 @@ class Keeper:
         passed = [each for each in self._segments.all() if each.header.number < self._index.position.segment]
         synced = False
         while passed and not any(self._index.pinning(passed[0].header.number)):
+            synced = synced or self._index.sync()
             if not synced:
-                self._index.sync()
-                synced = True
+                return  # a power cut could throw the index back to where it needs this segment; the next step asks again
             self._segments.free(passed.pop(0))
         used = sum(each.header.size for each in self._segments.all())
         allowed = 2 * self._index.live + self._settings.slack_segments * self._segments.size
@@ -235,7 +241,7 @@ class Keeper:
             return Restated(self._store, content_id, place)
         try:
             return MemoryContent(StoredContent(self._store, content_id, place).read())
-        except StorageError as error:
+        except StorageDamaged as error:
             self._trouble(str(error))
             self._index.forget_content(content_id)
             return None
