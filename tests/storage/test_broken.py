@@ -9,6 +9,7 @@ import asyncio
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,4 +138,65 @@ async def test_a_segment_is_freed_only_when_the_index_is_durable_beyond_it(setti
     await spool.commit([put("more")])
     await asyncio.sleep(0.3)
     assert not first.exists()
+    await spool.close()
+
+
+class Broken(MemoryContent):
+    """A content that cannot be read."""
+
+    __slots__ = ()
+
+    def read(self, offset: int = 0, length: int = -1) -> bytes:
+        raise ValueError("broken")
+
+
+def bad(name: str) -> Put:
+    return Put(Entry(name, "rewritten", b"", "c-bad"), Broken(b"x"))
+
+
+@pytest.mark.parametrize("settled", [False, True], ids=["young", "settled"])
+@pytest.mark.parametrize(
+    "calls",
+    [
+        lambda: [[bad("a")]],
+        lambda: [[Remove("a"), bad("new")]],
+        lambda: [[bad("a"), Remove("a")]],
+        lambda: [[bad("a")], [Put(Entry("a", "later", b"", "c-bad"))]],
+        lambda: [[bad("new")], [Put(Entry("a", "later", b"", "c-bad"))], [Remove("new")]],
+    ],
+    ids=["put again", "removed", "put and removed", "put again twice", "new, and removed"],
+)
+async def test_an_append_that_cannot_be_written_is_as_if_it_had_never_been_made(
+    settings: EmbeddedSettings, settled: bool, calls: Callable[[], list[list[Put | Remove]]]
+) -> None:
+    """Its content cannot be read; the entries are as they were, now and after a restart, and so is what only they refer to."""
+    lines: list[str] = []
+    spool = await opened(replace(settings, settle_after=0.01 if settled else 60, on_trouble=lines.append))
+    await spool.commit([put("a"), put("b")])
+    await asyncio.sleep(0.2)
+    for group in calls():
+        spool.append(group)
+    spool.append([Remove("b")])
+    await spool.commit([])
+    await asyncio.sleep(0.2)
+    assert any("broken" in line for line in lines)
+    assert (names(spool), spool.count(), spool.get("a")) == (["a"], 1, put("a").entry)
+    assert [entry.id for entry in spool.due(1.0)] == ["a"]
+    await spool.close()
+    spool = await opened(settings)
+    assert (names(spool), spool.count(), spool.get("a")) == (["a"], 1, put("a").entry)
+    await spool.close()
+
+
+async def test_an_append_over_one_that_cannot_be_written_counts(settings: EmbeddedSettings) -> None:
+    """It does not need what was refused."""
+    spool = await opened(replace(settings, settle_after=60))
+    await spool.commit([put("a"), put("b")])
+    spool.append([bad("a"), bad("b"), bad("c")])
+    spool.append([Put(Entry("a", "later", b"", "c-a")), Remove("b"), Remove("c")])
+    await spool.commit([])
+    assert (names(spool), spool.count(), spool.get("a")) == (["a"], 1, Entry("a", "later", b"", "c-a"))
+    await spool.close()
+    spool = await opened(settings)
+    assert (names(spool), spool.count()) == (["a"], 1)
     await spool.close()

@@ -74,6 +74,14 @@ class Slot:
         self.indexed = indexed
         self.stored = stored
 
+    def become(self, other: Slot | None) -> None:
+        """Takes over another state; or none, as if no young one had been here, which the number 0 says."""
+        if other is None:
+            self.entry = self.stored = None
+            self.where = Where(0, 0.0)
+        else:
+            self.entry, self.where, self.horizon, self.stored = other.entry, other.where, other.horizon, other.stored
+
 
 class Item:
     """One call of commit or append, on its way to the disk.

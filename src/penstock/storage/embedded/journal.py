@@ -75,6 +75,7 @@ class Journal:
         self._torn = False
         self._pending: deque[Item] = deque()
         self._again: deque[Item] = deque()
+        self._refused: set[str] = set()  # contents that appended entries refer to, and that could not be read
         self._taken: list[Item] = []
         self._broken: Exception | None = None
         self._wake = threading.Event()
@@ -148,6 +149,8 @@ class Journal:
             item = source[0]
             try:
                 if not item.parts:
+                    if self._refused:
+                        self._check_contents(item)
                     self._encode(item)
             except OSError as cause:
                 error = storage_error(cause, "cannot write a large content")
@@ -166,15 +169,20 @@ class Journal:
         return True
 
     def _refuse(self, item: Item, cause: Exception) -> None:
-        """Fails one call whose content or record cannot be encoded; an append has nobody to tell, so it becomes an empty record."""
-        if item.future is not None:
-            item.error = cause
-            _give_back(item)
-            return
-        self._trouble(f"dropped a change that cannot be written: {cause}")
-        item.fresh.clear()
-        item.data.clear()
-        item.parts = [encode_meta([], [])]
+        """Fails one call whose content or record cannot be encoded; whoever appended it is not there to be told."""
+        item.error = cause
+        item.parts = []
+        _give_back(item)
+        if item.future is None:
+            self._refused.update(item.fresh)
+            self._trouble(f"dropped a change that cannot be written: {cause!r}")
+
+    def _check_contents(self, item: Item) -> None:
+        """Refuses what refers to a content that was refused: it would take the place of a state that has one."""
+        self._refused.difference_update(item.fresh)
+        for change in item.changes:
+            if isinstance(change, Put) and change.entry.content in self._refused:
+                raise StorageUnavailable(f"content {change.entry.content!r} could not be written")
 
     def _trouble(self, what: str) -> None:
         with contextlib.suppress(Exception):  # who only listens must not stop the writer

@@ -1,6 +1,7 @@
 """What is asked of the index: by one connection of its own, under a lock, from the loop and from whoever reads a content.
 
-What is wrong here is wrong with the index as a whole, never with one message: it raises SpoolDamaged, and the next start makes the index again.
+What is wrong here is wrong with the index as a whole, never with one message: it raises SpoolDamaged, and the next start makes the index
+again.
 """
 
 from __future__ import annotations

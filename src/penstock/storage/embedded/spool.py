@@ -146,16 +146,16 @@ class EmbeddedSpool:
             future = item.future
             if item.error is not None:
                 table.failed(item)
-                dead += item.dead
-                if future is not None and not future.done():
-                    future.set_exception(item.error)
-                continue
-            table.written(item)
+            else:
+                table.written(item)
             if future is None:
                 if self._moves and item in self._moves:
                     self._moves.pop(item)()
             elif not future.done():
-                future.set_result(None)
+                if item.error is not None:
+                    future.set_exception(item.error)
+                else:
+                    future.set_result(None)
             dead += item.dead
         if dead:
             self._keeper.remove_files(dead)

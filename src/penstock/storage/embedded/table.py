@@ -139,8 +139,11 @@ class Table:
         self._orphans.update(item.orphans)
 
     def failed(self, item: Item) -> None:
-        """Takes back what a commit pinned; none of its changes was ever visible."""
+        """Takes back a call that cannot be written: a commit, which was never visible, or an append, as if it had never been made."""
         self._under_way.discard(item)
+        if item.future is None:
+            self._unwritten.remove(item)
+            self._take_back(item)
         for stored, content in item.fresh.values():
             if stored.data is content:
                 stored.data = None
@@ -148,6 +151,38 @@ class Table:
             if pinned is not None:
                 self._release(pinned, item)
         self._orphans.update(item.orphans)
+
+    def _take_back(self, item: Item) -> None:
+        """Gives the entries of an append the states that it took the place of, also where later appends lie over it."""
+        before: dict[str, Slot] = {}
+        for key, old in item.old:
+            if old.where is not item.where and old.where.number:
+                before.setdefault(key, old)
+        for key in {change.entry.id if isinstance(change, Put) else change.id for change in item.changes}:
+            covered = [slot for later in self._unwritten for name, slot in later.old if name == key and slot.where is item.where]
+            for slot in covered:
+                slot.become(before.get(key))
+            if not covered:
+                self._restore(key, before.get(key), item)
+        # In order of their horizons again, for ``settle``.
+        slots = sorted(self.slots.items(), key=lambda pair: pair[1].horizon.sequence)
+        self.slots.clear()
+        self.slots.update(slots)
+
+    def _restore(self, key: str, old: Slot | None, item: Item) -> None:
+        present = self.slots.get(key)
+        if present is old or (present is not None and present.where is not item.where):
+            return
+        if present is not None:
+            del self.slots[key]
+            self.count -= present.entry is not None
+        if old is not None:
+            self.slots[key] = old
+            self.count += old.entry is not None
+            if old.entry is not None:
+                self.order.add(old.entry, old.where)
+        elif present is not None and present.indexed:
+            self.count += 1
 
     def _put(self, entry: Entry, stored: Stored | None, item: Item) -> None:
         slots = self.slots
@@ -183,8 +218,9 @@ class Table:
             indexed = old.indexed
             self.count -= old.entry is not None
             item.old.append((key, old))
-        # The stone stays while something older could come back: a row of the index, or a commit that is not applied yet.
-        if indexed or (item.future is None and self._under_way):
+        # The stone stays while something older could come back: a row of the index, a commit that is not applied yet, or what lies below
+        # should this one not be written.
+        if indexed or item.future is None:
             self.slots[key] = Slot(None, where, self.completed, indexed, None)
 
     def _forget_tombstone(self, key: str, number: int) -> None:
