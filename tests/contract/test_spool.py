@@ -156,6 +156,22 @@ async def test_a_new_content_takes_the_place_of_the_old(spool: Spool) -> None:
         spool.content(entry("a"))
 
 
+@pytest.mark.parametrize("size", [1000, 100_000], ids=["small", "large"])
+async def test_new_bytes_under_an_old_content_id_are_the_content_of_all_that_refer_to_it(spool: Spool, size: int) -> None:
+    """Ids are written once; who does otherwise gets the younger bytes everywhere, and they live as long as any reference."""
+    await spool.commit([Put(entry("a"), MemoryContent(b"o" * size))])
+    await spool.commit([Put(Entry("b", "routed", b"", "content-a"))])
+    await rest(spool)
+    await spool.commit([Put(entry("a"), MemoryContent(b"n" * size))])
+    await rest(spool)
+    fork = spool.get("b")
+    assert fork is not None
+    assert spool.content(fork).read() == spool.content(entry("a")).read() == b"n" * size
+    await spool.commit([Remove("a")])
+    await rest(spool)
+    assert spool.content(fork).read() == b"n" * size
+
+
 async def test_removing_what_is_not_there_is_no_error(spool: Spool) -> None:
     """An unknown id changes nothing."""
     await spool.commit([Remove("nobody"), put("a")])

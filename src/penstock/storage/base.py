@@ -6,7 +6,8 @@ accepted a message delivers it, and ids are unique in a cluster, so a distribute
 
 Order: changes of one spool are applied in the order of the calls, across ``commit`` and ``append``.
 Damage: what does not match its checksum is set aside, reported by name through ``Recovered.damaged`` or StorageDamaged, and never stops
-the rest.
+the rest. SpoolDamaged is another thing: the spool as a whole cannot go on, nothing is said about the message that was asked for, and a new
+start repairs it. Every question may raise it.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class Put:
     Args:
         entry: what to keep.
         content: the bytes to keep under ``entry.content``; None when the spool has them already.
+
+    A content id is written once: other bytes get another id. Bytes under an id that is kept already take the place of the old ones for all
+    entries that refer to it, when they are durable; who reads the content at that time may get either.
     """
 
     entry: Entry
@@ -165,18 +169,25 @@ class Spool(Protocol):
 
         For changes that a crash may repeat but that must not be lost for ever: stages, attempts, outcomes, removals. A failure to write
         them is retried by the spool; after a crash the entry is as it was before.
+
+        Not for new contents of any size: on a full disk there is room kept for small changes only, and what waits behind a greater one
+        waits with it, while every commit is refused; those are better committed. An append whose content cannot be read is taken back as
+        if it had never been made, and so is what refers to that content.
         """
 
     def writer(self) -> ContentWriter:
         """A writer for one large content."""
 
     def get(self, entry_id: str) -> Entry | None:
-        """The entry, or None; does not block longer than one index look-up."""
+        """The entry, or None; does not block longer than one index look-up.
+
+        Raises: SpoolDamaged, as do the questions below.
+        """
 
     def content(self, entry: Entry) -> Content:
         """The content that the entry refers to; stays readable while the entry (or another that refers to it) is kept.
 
-        Raises: StorageDamaged when it is not there.
+        Raises: StorageDamaged when it is not there; SpoolDamaged.
         """
 
     def select(self, query: Query, cursor: str = "", limit: int = 1000) -> Page:
