@@ -194,3 +194,23 @@ async def test_recovery_makes_the_last_group_durable_before_it_deletes_because_o
     assert segment.read_bytes() == octets
     assert spool.content(entry("a", content="rewritten")).read() == b"rewritten"
     await spool.close()
+
+
+async def test_a_content_that_was_written_anew_is_not_moved_as_it_was(settings: EmbeddedSettings) -> None:
+    """Its old segment is emptied before the index knows the new bytes."""
+    made = replace(settings, slack_segments=0, settle_after=1.0)
+    spool = await opened(made)
+    await spool.commit([put("a", 3000), put("b", 3000)])
+    await asyncio.sleep(1.3)
+    for number in range(20):
+        name = f"x{number}"
+        await spool.commit([put(name, 90_000)])
+        spool.append([Remove(name)])
+    await asyncio.sleep(0.7)
+    await spool.commit([Put(entry("a"), MemoryContent(b"anew"))])
+    await asyncio.sleep(2.5)
+    assert spool.content(entry("a")).read() == b"anew"
+    await spool.close()
+    spool = await opened(made)
+    assert spool.content(entry("a")).read() == b"anew"
+    await spool.close()

@@ -222,12 +222,12 @@ class Keeper:
             puts.extend((entry_id, content_id, data) for entry_id in users)
             octets += data.size if data is not None and data.in_memory else 0
             if octets >= min(_MOVE_OCTETS, self._segments.size // 16) or len(puts) >= _MOVE_ENTRIES:
-                self._put_again(puts)
+                self._put_again(puts, segment)
                 puts, octets = [], 0
-        self._put_again(puts)
+        self._put_again(puts, segment)
         rest = [entry_id for entry_id in entries if entry_id not in moved]
         for start in range(0, len(rest), _MOVE_ENTRIES):
-            self._put_again([(entry_id, "", None) for entry_id in rest[start : start + _MOVE_ENTRIES]])
+            self._put_again([(entry_id, "", None) for entry_id in rest[start : start + _MOVE_ENTRIES]], segment)
 
     def _read(self, content_id: str) -> Content | None:
         """The content, whole and checked; when it is damaged it is set aside, and does not pin its segment any longer."""
@@ -246,7 +246,7 @@ class Keeper:
             self._index.forget_content(content_id)
             return None
 
-    def _put_again(self, puts: list[tuple[str, str, Content | None]]) -> None:
+    def _put_again(self, puts: list[tuple[str, str, Content | None]], segment: Segment) -> None:
         """Hands a piece to the loop and waits until it is durable."""
         done: Future[None] = Future()
 
@@ -257,7 +257,7 @@ class Keeper:
         def in_loop() -> None:
             assert self._mover is not None
             try:
-                changes = _unchanged(self._mover, self._table.changing(), puts)
+                changes = _unchanged(self._mover, self._table, puts, segment.header.number)
                 if changes:
                     self._mover.move(changes, finish)
                 else:
@@ -274,11 +274,12 @@ class Keeper:
                 continue
 
 
-def _unchanged(mover: Mover, changing: set[str], puts: list[tuple[str, str, Content | None]]) -> list[Put]:
-    """What may be put again as it is, in the loop's thread: not what is gone, nor what a commit under way will change."""
+def _unchanged(mover: Mover, table: Table, puts: list[tuple[str, str, Content | None]], segment: int) -> list[Put]:
+    """What may be put again as it is, in the loop's thread: not what is gone or written anew, nor what a commit under way will change."""
     changes: list[Put] = []
+    changing = table.changing()
     for entry_id, content_id, data in puts:
         entry = mover.get(entry_id) if entry_id not in changing else None
-        if entry is not None and (data is None or entry.content == content_id):
+        if entry is not None and (data is None or (entry.content == content_id and not table.newer(content_id, segment))):
             changes.append(Put(entry, data))
     return changes

@@ -83,6 +83,13 @@ class Table:
         changes = (change for item in self._under_way for change in item.changes)
         return {change.entry.id if isinstance(change, Put) else change.id for change in changes}
 
+    def newer(self, content_id: str, segment: int) -> bool:
+        """True when a content has been written again since it was written to the segment, or is being so."""
+        stored = self.contents.get(content_id)
+        if stored is None:
+            return False
+        return stored.place.segment != segment if stored.place is not None else stored.data is not None
+
     def pin(self, content_id: str, indexed: bool) -> Stored:
         """The content with one more young reference."""
         stored = self.contents.get(content_id)
