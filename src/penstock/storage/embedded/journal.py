@@ -26,6 +26,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 from ...errors import StorageError, StorageFull, StorageUnavailable
@@ -150,7 +151,7 @@ class Journal:
             try:
                 if not item.parts:
                     if self._refused:
-                        self._check_contents(item)
+                        _check_contents(item, self._refused)
                     self._encode(item)
             except OSError as cause:
                 error = storage_error(cause, "cannot write a large content")
@@ -176,13 +177,6 @@ class Journal:
         if item.future is None:
             self._refused.update(item.fresh)
             self._trouble(f"dropped a change that cannot be written: {cause!r}")
-
-    def _check_contents(self, item: Item) -> None:
-        """Refuses what refers to a content that was refused: it would take the place of a state that has one."""
-        self._refused.difference_update(item.fresh)
-        for change in item.changes:
-            if isinstance(change, Put) and change.entry.content in self._refused:
-                raise StorageUnavailable(f"content {change.entry.content!r} could not be written")
 
     def _trouble(self, what: str) -> None:
         with contextlib.suppress(Exception):  # who only listens must not stop the writer
@@ -227,7 +221,7 @@ class Journal:
             if isinstance(content, Restated):
                 place = content.place
             elif content.size > self._large_content:
-                file = self._file_of(content, item)
+                file = _file_of(content, item, self._folder.large)
                 place = Place(file.size, file.checksums(), file.name)
             else:
                 data = content.read()
@@ -239,13 +233,6 @@ class Journal:
         rows = [entry_fields(change.entry) if isinstance(change, Put) else (change.id,) for change in item.changes]
         parts[0] = encode_meta(rows, heads)
         item.parts = parts
-
-    def _file_of(self, content: Content, item: Item) -> LargeFile:
-        ours = not isinstance(content, LargeContent) or content.file.folder != self._folder.large or content.file.kept
-        file = copy_to_file(content, self._folder.large) if ours else cast(LargeContent, content).file
-        file.kept = True
-        item.files.append((file, ours))
-        return file
 
     def _sync_files(self, items: list[Item]) -> None:
         """Makes the large contents of a group durable, files first, then their names."""
@@ -351,6 +338,23 @@ class Journal:
             self._settings.sync(segment.fileno())
         except Exception as cause:
             self._trouble(f"cannot mark the end of the journal: {cause}")
+
+
+def _check_contents(item: Item, refused: set[str]) -> None:
+    """Raises for what refers to a content that was refused: it would take the place of a state that has one."""
+    refused.difference_update(item.fresh)
+    for change in item.changes:
+        if isinstance(change, Put) and change.entry.content in refused:
+            raise StorageUnavailable(f"content {change.entry.content!r} could not be written")
+
+
+def _file_of(content: Content, item: Item, folder: Path) -> LargeFile:
+    """The file of a large content: the one it came in, unless that belongs to another call already, or else a copy."""
+    ours = not isinstance(content, LargeContent) or content.file.folder != folder or content.file.kept
+    file = copy_to_file(content, folder) if ours else cast(LargeContent, content).file
+    file.kept = True
+    item.files.append((file, ours))
+    return file
 
 
 def _give_back(item: Item, copies_only: bool = False) -> None:

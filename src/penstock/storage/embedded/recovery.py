@@ -286,8 +286,8 @@ class Replay:
         for content_id, place in record.places.items():
             stored = self._pinned.get(content_id)
             if stored is None:
-                stored = self._pinned[content_id] = table.pin(content_id, indexed=True)
-            table.found(stored, place, record.sequence)
+                stored = self._pinned[content_id] = table.contents.pin(content_id, indexed=True)
+            table.contents.found(stored, place, record.sequence)
         table.apply(item)
         table.written(item)
         table.completed = Position(segment, record.sequence + 1)
@@ -303,7 +303,7 @@ class Replay:
             if stored.place is not None and stored.place.file:
                 # Only a file that the index does not know may be deleted without asking it.
                 stored.indexed = self._index.place(stored.id) is not None
-            self._table.unpin(stored)
+            self._table.contents.unpin(stored)
 
     def _settle(self) -> None:
         self._swept = False
@@ -314,5 +314,5 @@ class Replay:
         self._index.settle(settling, segment.header.salt if segment is not None else b"", in_use=lambda _: True)
         self._table.settled(settling)
         for stored in self._pinned.values():
-            self._table.unpin(stored)
+            self._table.contents.unpin(stored)
         self._pinned.clear()

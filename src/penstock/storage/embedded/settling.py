@@ -280,6 +280,6 @@ def _unchanged(mover: Mover, table: Table, puts: list[tuple[str, str, Content | 
     changing = table.changing()
     for entry_id, content_id, data in puts:
         entry = mover.get(entry_id) if entry_id not in changing else None
-        if entry is not None and (data is None or (entry.content == content_id and not table.newer(content_id, segment))):
+        if entry is not None and (data is None or (entry.content == content_id and not table.contents.newer(content_id, segment))):
             changes.append(Put(entry, data))
     return changes

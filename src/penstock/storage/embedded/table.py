@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from ...mail.content import MemoryContent
 from ..base import Change, Entry, Put, Remove
+from .contents import Contents
 from .due import DueOrder
-from .format import Place
 from .items import Item, Position, Settling, Slot, Stored, Where
 
 
@@ -43,7 +42,7 @@ class Table:
 
     def __init__(self, index: Known, top: str, count: int, cache_size: int) -> None:
         self.slots: dict[str, Slot] = {}
-        self.contents: dict[str, Stored] = {}
+        self.contents = Contents(cache_size)
         self.count = count
         self.completed = Position(0, 1)
         self._under_way: set[Item] = set()
@@ -52,11 +51,7 @@ class Table:
         self._index = index
         self._top = top
         self._orphans: set[str] = set()
-        self._dirty: dict[str, Stored] = {}  # what the index does not know, in order of the sequence numbers
         self.order = DueOrder(self.slots)
-        self._cache: OrderedDict[str, int] = OrderedDict()
-        self._cached = 0
-        self._cache_size = cache_size
         self._number = 0
 
     # --- the way of one call ---
@@ -69,7 +64,7 @@ class Table:
         for change in changes:
             stored = None
             if type(change) is Put and change.entry.content:
-                stored = self.pin(change.entry.content, change.content is None)
+                stored = self.contents.pin(change.entry.content, change.content is None)
                 if change.content is not None and stored.id not in item.fresh:
                     item.fresh[stored.id] = (stored, change.content)
                     stored.data = change.content
@@ -82,33 +77,6 @@ class Table:
         """The ids of entries that commits under way will change, and that nobody may put again as they are now."""
         changes = (change for item in self._under_way for change in item.changes)
         return {change.entry.id if isinstance(change, Put) else change.id for change in changes}
-
-    def newer(self, content_id: str, segment: int) -> bool:
-        """True when a content has been written again since it was written to the segment, or is being so."""
-        stored = self.contents.get(content_id)
-        if stored is None:
-            return False
-        return stored.place.segment != segment if stored.place is not None else stored.data is not None
-
-    def pin(self, content_id: str, indexed: bool) -> Stored:
-        """The content with one more young reference."""
-        stored = self.contents.get(content_id)
-        if stored is None:
-            stored = self.contents[content_id] = Stored(content_id, indexed)
-        stored.pins += 1
-        return stored
-
-    def found(self, stored: Stored, place: Place, sequence: int) -> None:
-        """Notes where a content is; the index does not know it yet. Called in order of the sequence numbers."""
-        stored.place, stored.sequence = place, sequence
-        self._dirty.pop(stored.id, None)
-        self._dirty[stored.id] = stored
-
-    def unpin(self, stored: Stored) -> None:
-        """Takes one reference back without asking whether it was the last of all."""
-        stored.pins -= 1
-        if not stored.pins:
-            self._drop(stored)
 
     def apply(self, item: Item) -> None:
         """Makes the changes visible: an append at once, a commit when it is durable."""
@@ -140,9 +108,9 @@ class Table:
             if unused is not None and unused.file and (unused is place or unused.file != place.file):
                 item.dead.append(unused.file)
             if stored.pins:
-                self.found(stored, place, item.where.sequence)
+                self.contents.found(stored, place, item.where.sequence)
                 if stored.data is content:
-                    self._keep_in_cache(stored, item.data.get(content_id))
+                    self.contents.keep_in_memory(stored, item.data.get(content_id))
         self._orphans.update(item.orphans)
 
     def failed(self, item: Item) -> None:
@@ -236,33 +204,12 @@ class Table:
             del self.slots[key]
 
     def _release(self, stored: Stored, item: Item) -> None:
-        stored.pins -= 1
-        if stored.pins:
+        if not self.contents.unpin(stored):
             return
-        self._drop(stored)
         if stored.indexed:
             item.orphans.append(stored.id)
         elif stored.place is not None and stored.place.file:
             item.dead.append(stored.place.file)
-
-    def _drop(self, stored: Stored) -> None:
-        del self.contents[stored.id]
-        self._dirty.pop(stored.id, None)
-        self._cached -= self._cache.pop(stored.id, 0)
-
-    def _keep_in_cache(self, stored: Stored, data: bytes | None) -> None:
-        """Keeps a young content in memory; the oldest ones make room, and are read from the journal from then on."""
-        self._cached -= self._cache.pop(stored.id, 0)
-        if data is None:
-            stored.data = None
-            return
-        stored.data = MemoryContent(data)
-        self._cache[stored.id] = len(data)
-        self._cached += len(data)
-        while self._cached > self._cache_size:
-            oldest, size = self._cache.popitem(last=False)
-            self._cached -= size
-            self.contents[oldest].data = None
 
     # --- the way to the index ---
 
@@ -290,7 +237,8 @@ class Table:
         for key, slot in chosen.items():
             slot.indexed = True
             self._top = max(self._top, key)
-        contents = self._contents_for(chosen, upto)
+        wanted = {slot.stored.id for slot in chosen.values() if slot.stored is not None}
+        contents = self.contents.take_dirty(wanted, upto)
         orphans = {content_id for content_id in self._orphans if content_id not in self.contents}
         self._orphans.clear()
         self.order.compact()
@@ -304,23 +252,6 @@ class Table:
                     upto = slot.horizon
         return upto if upto.sequence > self._floor.sequence else self._floor
 
-    def _contents_for(self, chosen: dict[str, Slot], upto: Position) -> list[Stored]:
-        """The contents that the index must learn of: those of the chosen, and all that were written before ``upto``.
-
-        An entry that was put again stays behind ``upto`` with a content that was written before it.
-        """
-        wanted = {slot.stored.id for slot in chosen.values() if slot.stored is not None}
-        contents = [self._dirty[content_id] for content_id in wanted if content_id in self._dirty]
-        for stored in self._dirty.values():
-            if stored.sequence >= upto.sequence:
-                break
-            if stored.id not in wanted:
-                contents.append(stored)
-        for stored in contents:
-            stored.indexed = True
-            del self._dirty[stored.id]
-        return contents
-
     def settled(self, settling: Settling) -> None:
         """Lets go of what the index has now, except what was changed meanwhile."""
         self._floor = settling.upto
@@ -328,12 +259,9 @@ class Table:
             if self.slots.get(key) is slot:
                 del self.slots[key]
                 if slot.stored is not None:
-                    self.unpin(slot.stored)
+                    self.contents.unpin(slot.stored)
 
     def not_settled(self, settling: Settling) -> None:
         """Keeps everything for the next attempt."""
-        again = {stored.id: stored for stored in settling.contents if self.contents.get(stored.id) is stored}
-        newer = self._dirty
-        self._dirty = {key: stored for key, stored in again.items() if key not in newer}
-        self._dirty = dict(sorted(self._dirty.items(), key=lambda item: item[1].sequence)) | newer
+        self.contents.make_dirty(settling.contents)
         self._orphans |= settling.orphans
