@@ -81,6 +81,7 @@ ALICE = Address("alice", "example.com")
         ("TO:<alice@example.com> ORCPT=RFC822;al+3Dice@x", Recipient(ALICE, "alice@example.com", orcpt="rfc822;al=ice@x")),
         ("TO:<alice@example.com> ORCPT=utf-8;\\x{E9}+2B@x", Recipient(ALICE, "alice@example.com", orcpt="utf-8;é+@x")),
         ("TO:<alice@example.com> ORCPT=utf-8;é@x", Recipient(ALICE, "alice@example.com", orcpt="utf-8;é@x")),
+        ("TO:<alice@example.com> ORCPT=utf-8;a\\x{2B}41@x", Recipient(ALICE, "alice@example.com", orcpt="utf-8;a+41@x")),
         ("TO:<alice@example.com> ORCPT=rfc822;+C3+A9@x", Recipient(ALICE, "alice@example.com", orcpt="utf-8;é@x")),
         ("TO:<é@example.com>", Recipient(Address("é", "example.com"), "é@example.com")),
     ],

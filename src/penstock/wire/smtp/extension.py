@@ -23,7 +23,7 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 # RFC 6533 §3: EmbeddedUnicodeChar = "\x{" HEXPOINT "}"; and raw UTF-8 in utf-8-addr-unitext, which needs SMTPUTF8.
 _UTF8_ADDRESS = re.compile(r"(?:[!-<>-~]|[^\x00-\xa0])+")
-_EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
+_ENCODED = re.compile(r"\\x\{([0-9A-F]{2,6})\}|\+([0-9A-F]{2})")
 # RFC 1870 §6: size-value ::= 1*20DIGIT
 _SIZE = re.compile(r"[0-9]{1,20}")
 # RFC 3461 §4.2: original-recipient-address = addr-type ";" xtext, and addr-type is an atom.
@@ -147,12 +147,12 @@ def _utf8_address(value: str) -> str:
     if not _UTF8_ADDRESS.fullmatch(value):
         raise bad_value("ORCPT")
     try:
-        text = _EMBEDDED.sub(lambda match: chr(int(match[1], 16)), value)
+        # In one pass: what an embedded code point stands for is not looked at again.
+        text = _ENCODED.sub(lambda match: chr(int(match[1] or match[2], 16)), value)
         text.encode()
     except (ValueError, OverflowError):
         # Above U+10FFFF, or half of a surrogate pair.
         raise bad_value("ORCPT") from None
-    text = _HEXCHAR.sub(lambda match: chr(int(match[1], 16)), text)
     if not text.isprintable():
         raise bad_value("ORCPT")
     return text
