@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,10 @@ BLOCKING = 0.25
 MOST_REPORTS = 1000
 
 
+# What is left to do: nothing, or a coroutine to be awaited.
+Step = Coroutine[Any, Any, None] | None
+
+
 class Dispatcher:
     """Asks and tells.
 
@@ -77,6 +81,11 @@ class Dispatcher:
             if outcome is not None:
                 return outcome
         return PROCEED
+
+    def ask_then(self, event: Event, chain: Chain, then: Callable[[Outcome], Step]) -> Step:
+        """Asks, and goes on with the outcome: at once, or in the coroutine that is returned."""
+        answer = self.ask(event, chain) if chain else PROCEED
+        return then(answer) if isinstance(answer, Outcome) else _later(answer, then)
 
     def tell(self, event: Event, chain: Chain) -> None:
         """Tells the bindings of a report, in the background; conditions are judged now, while what happened is as it was."""
@@ -240,3 +249,9 @@ def _ids(event: Event) -> dict[str, str]:
     if event.facts.session is not None:
         ids["session"] = event.facts.session.id
     return ids
+
+
+async def _later(answer: Coroutine[Any, Any, Outcome], then: Callable[[Outcome], Step]) -> None:
+    step = then(await answer)
+    if step is not None:
+        await step

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..events.binding import Bindings
 from ..events.catalog import DeliveredReport, LocalDelivery
-from ..events.dispatch import Outcome
+from ..events.dispatch import Outcome, Step
 from ..events.verdict import Delivered
 from ..events.views import MessageSnapshot
 from ..events.work import Facts, MessageWork
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Result = tuple[Recipient, Outcome]
 Asked = tuple[LocalDelivery, Coroutine[Any, Any, Outcome]]
-Step = Coroutine[Any, Any, None] | None
 
 
 class Deliveries:

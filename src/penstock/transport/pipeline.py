@@ -4,21 +4,21 @@ Every step that must not be lost is one atomic group in the spool: the message a
 sinks split off; or what is left of it after deliveries, with the report about what failed. A step that nobody is bound to and that
 changed nothing is not recorded, since a restart would only repeat nothing.
 
-Where all bindings answer at once the whole way is one plain call: no task, no coroutine. ``_ask`` is where the two worlds meet."""
+Where all bindings answer at once the whole way is one plain call: no task, no coroutine. ``Dispatcher.ask_then`` is where the two worlds
+meet."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from ..errors import StorageUnavailable
 from ..events.binding import Bindings
 from ..events.catalog import Event, Submission
-from ..events.dispatch import PROCEED, Dispatcher, Outcome
+from ..events.dispatch import Dispatcher, Outcome, Step
 from ..events.verdict import Bounce, Defer, Drop, Quarantine, Reject
 from ..events.work import Backplane, Facts, MessageWork
 from ..mail.message import decode_record, encode_record
@@ -29,8 +29,6 @@ from ..storage.base import Change, Entry, Put, Remove, Spool
 from .deliver import Deliveries
 from .settle import Settler
 from .stage import Stage, move
-
-Step = Coroutine[Any, Any, None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +155,7 @@ class Transport:
         return self._ask(Submission(self._facts(work), work.record.attempt + 1), lambda outcome: self._submitted(work, outcome))
 
     def _ask(self, event: Event, then: Callable[[Outcome], Step]) -> Step:
-        chain = self._bindings.chain(type(event))
-        answer = self._parts.dispatcher.ask(event, chain) if chain else PROCEED
-        return then(answer) if isinstance(answer, Outcome) else _later(answer, then)
+        return self._parts.dispatcher.ask_then(event, self._bindings.chain(type(event)), then)
 
     def _submitted(self, work: MessageWork, outcome: Outcome) -> Step:
         """The Submission stage of a message is over; that of its copies is not, and the step is only complete with them."""
@@ -252,12 +248,6 @@ class Transport:
 
     def _log_end(self, work: MessageWork, what: str, outcome: Outcome, reason: str, **more: object) -> None:
         self._parts.log.info(what, message=work.record.id, by=outcome.by, reason=reason, stage="submission", **more)
-
-
-async def _later(answer: Coroutine[Any, Any, Outcome], then: Callable[[Outcome], Step]) -> None:
-    step = then(await answer)
-    if step is not None:
-        await step
 
 
 def _entry(work: MessageWork, held: str) -> Entry:

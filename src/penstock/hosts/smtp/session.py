@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...events import catalog as events
 from ...events import verdict as v
 from ...events.binding import Chain
-from ...events.dispatch import PROCEED, Outcome
+from ...events.dispatch import PROCEED, Outcome, Step
 from ...events.work import Facts, MessageWork, SessionWork
 from ...mail.envelope import Envelope
 from ...mail.message import MessageRecord
@@ -25,7 +25,6 @@ from .transaction import Transaction
 if TYPE_CHECKING:
     from .connection import Connection
 
-Step = Coroutine[Any, Any, None] | None
 Then = Callable[[Outcome], Step]
 _UNKNOWN = Reply(502, "5.5.1", "Command not implemented")
 
@@ -93,8 +92,7 @@ class SmtpSession:
 
     def ask(self, event: events.Event, chain: Chain, then: Then) -> Step:
         """Asks the sinks and goes on with the outcome, at once or in the coroutine that is returned."""
-        answer = self.services.dispatcher.ask(event, chain)
-        return then(answer) if isinstance(answer, Outcome) else _later(answer, then)
+        return self.services.dispatcher.ask_then(event, chain, then)
 
     def refused(self, outcome: Outcome, command: str) -> bool:
         """Carries out a refusal; False when the outcome is none."""
@@ -272,12 +270,6 @@ def shown(command: str) -> str:
     if verb.upper() in _SHOWN:
         return command[:200]
     return f"{verb} ..." if _VERB.fullmatch(verb) else "..." if command else ""
-
-
-async def _later(answer: Coroutine[Any, Any, Outcome], then: Then) -> None:
-    step = then(await answer)
-    if step is not None:
-        await step
 
 
 def _in_transaction(name: str) -> Callable[[SmtpSession, Any], Step]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import StorageFull, StorageUnavailable
 from ...events import catalog as events
 from ...events import verdict as v
-from ...events.dispatch import PROCEED, Outcome
+from ...events.dispatch import PROCEED, Outcome, Step
 from ...events.views import MessageSnapshot
 from ...events.work import Facts, MessageWork
 from ...mail.content import Content, MemoryContent
@@ -21,7 +21,7 @@ from .intake import Intake
 from .received import received_field
 
 if TYPE_CHECKING:
-    from .session import SmtpSession, Step
+    from .session import SmtpSession
 
 # How much of a content is looked at for its header.
 LOOKED_AT = 256 * 1024
