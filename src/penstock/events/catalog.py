@@ -14,8 +14,36 @@ from ..mail.reply import Reply
 from . import verdict as v
 from .event import Event as Event
 from .event import InSession, MessageEvent, OneRecipient, Report, SessionEvent, TransactionEvent
-from .recipients import as_recipient
-from .views import MessageSnapshot, ShownRecipient
+from .outbound import BeforeData, Connecting, MessageStart, PerRecipient, ServerResponse, SessionEnd, SessionStart
+from .recipients import as_address, as_recipient
+from .reports import (
+    Deferred,
+    DeliveredReport,
+    Dropped,
+    Expanded,
+    Expired,
+    Failed,
+    Quarantined,
+    QueueStateChanged,
+    Relayed,
+    RoutesChanged,
+    ServerStarted,
+    ServerStopping,
+    Tracked,
+)
+from .transit import (
+    Bounce,
+    Categorized,
+    DelayNotice,
+    MaxMessageSize,
+    PostCategorize,
+    PreCategorize,
+    Resolve,
+    ResolveHost,
+    Route,
+    SuccessNotice,
+)
+from .views import MessageSnapshot
 from .work import Dialogue, Facts, Scope
 
 
@@ -71,6 +99,7 @@ class MailFrom(TransactionEvent):
     """MAIL, correct in syntax and sequence (RFC 5321 §4.1.1.2)."""
 
     admits = (v.Reject, v.Defer, v.Disconnect, v.Rewrite)
+    edits = (v.Rewrite,)
     __slots__ = ()
 
     @property
@@ -83,23 +112,31 @@ class MailFrom(TransactionEvent):
         """SIZE, BODY, SMTPUTF8, RET, ENVID and the others."""
         return self.message.parameters
 
-    def rewrite(self, address: Address) -> None:
+    def judge(self, verdict: v.Verdict) -> Address:
+        assert isinstance(verdict, v.Rewrite)
+        return as_address(verdict.address)
+
+    def edit(self, edit: object) -> None:
         assert self.facts.message is not None
-        self.facts.message.record.envelope.sender = address
+        assert isinstance(edit, Address)
+        self.facts.message.record.envelope.sender = edit
 
 
 class RcptTo(OneRecipient, TransactionEvent):
     """RCPT, correct in syntax and sequence, not yet among the recipients (RFC 5321 §4.1.1.3)."""
 
     admits = (v.Reject, v.Defer, v.Disconnect, v.Rewrite, v.Discard)
+    edits = (v.Rewrite,)
     __slots__ = ()
 
-    def judge(self, verdict: v.Rewrite) -> Address:
+    def judge(self, verdict: v.Verdict) -> Address:
+        assert isinstance(verdict, v.Rewrite)
         return as_recipient(verdict.address)
 
-    def rewrite(self, address: Address) -> None:
+    def edit(self, edit: object) -> None:
+        assert isinstance(edit, Address)
         self.work = self.work.copy()
-        self.work.address = address
+        self.work.address = edit
 
 
 class Data(TransactionEvent):
@@ -193,23 +230,6 @@ class Rejected(Report, InSession):
         self.by = by
 
 
-class DeliveredReport(Report):
-    """A recipient has the message; registered under the name Delivered."""
-
-    __slots__ = ("message", "recipient", "where")
-
-    def __init__(self, facts: Facts, message: MessageSnapshot, recipient: Recipient, where: str) -> None:
-        super().__init__(facts)
-        self.message = message
-        self.recipient = ShownRecipient.of(recipient)
-        self.where = where
-
-    def recipients_now(self) -> Sequence[Recipient]:
-        return (self.recipient,)
-
-    _shown_recipients = recipients_now
-
-
 class SessionEnded(Report, InSession):
     """The connection is gone: ``reason`` is "quit", "timeout", "lost", "dropped", "too many errors" or "shutdown".
 
@@ -228,23 +248,14 @@ class SessionEnded(Report, InSession):
 
 
 Delivered = DeliveredReport
-CATALOG: dict[str, type[Event]] = {
-    "Connected": Connected,
-    "Helo": Helo,
-    "Ehlo": Ehlo,
-    "MailFrom": MailFrom,
-    "RcptTo": RcptTo,
-    "Data": Data,
-    "EndOfHeaders": EndOfHeaders,
-    "EndOfData": EndOfData,
-    "Verb": Verb,
-    "Submission": Submission,
-    "LocalDelivery": LocalDelivery,
-    "Accepted": Accepted,
-    "Rejected": Rejected,
-    "Delivered": DeliveredReport,
-    "SessionEnded": SessionEnded,
-}
+_ALL: tuple[type[Event], ...] = (
+    Connected, Helo, Ehlo, MailFrom, RcptTo, Data, EndOfHeaders, EndOfData, Verb, MaxMessageSize,
+    Submission, PreCategorize, Resolve, Categorized, PostCategorize, Route, ResolveHost, LocalDelivery, Bounce, DelayNotice, SuccessNotice,
+    Connecting, SessionStart, MessageStart, PerRecipient, BeforeData, ServerResponse, SessionEnd,
+    Accepted, Rejected, SessionEnded, DeliveredReport, Relayed, Deferred, Failed, Expired, Expanded, Dropped, Quarantined, Tracked,
+    QueueStateChanged, RoutesChanged, ServerStarted, ServerStopping,
+)  # fmt: skip
+CATALOG: dict[str, type[Event]] = {event.__name__.removesuffix("Report"): event for event in _ALL}
 
 
 def summary(event: type[Event]) -> dict[str, Any]:

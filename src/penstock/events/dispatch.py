@@ -18,7 +18,7 @@ from ..observe.log import Log
 from .binding import Binding, Chain
 from .event import Event
 from .running import Runner, Seldom
-from .verdict import Defer, Reject, Rewrite, Verdict
+from .verdict import Defer, Reject, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +153,11 @@ class Dispatcher:
         if verdict is not None and not isinstance(verdict, event.admits):
             raise SinkError(binding.name, f"{type(event).__name__} cannot be answered with {verdict!r}")
         forks = len(event.facts.message.forks) if event.facts.message else 0
-        address = event.judge(verdict) if type(verdict) is Rewrite else None
+        edit = event.judge(verdict) if verdict is not None and type(verdict) in event.edits else None
         event.commit()
-        if verdict is None or type(verdict) is Rewrite:
-            if address is not None:
-                event.rewrite(address)
+        if verdict is None or edit is not None:
+            if edit is not None:
+                event.edit(edit)
                 binding.counters.verdicts += 1
             if event.stage:
                 _remember(binding, event, forks)

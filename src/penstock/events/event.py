@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..mail.address import Address
 from ..mail.envelope import Recipient
 from ..mail.message import Direction, Origin, keep_recipient
 from . import verdict as v
 from .message import Message
-from .recipients import as_address, tidy
-from .views import Server, Session
+from .recipients import tidy
+from .views import RemoteSession, Server, Session
 from .work import Facts, Scope
 
 _NOBODY = Scope("", "")
@@ -29,6 +28,8 @@ class Event:
     """
 
     admits: ClassVar[Admitted] = ()
+    # The verdicts that change something and go on with the next binding.
+    edits: ClassVar[Admitted] = ()
     report: ClassVar[bool] = False
     # A stage of transport is recorded when it is over, and remembers which bindings it asked.
     stage: ClassVar[bool] = False
@@ -44,7 +45,7 @@ class Event:
         self.attempt = attempt
         self.matched: tuple[int, ...] = ()
         self._scope = _NOBODY
-        self._session: Session | None = None
+        self._session: Session | RemoteSession | None = None
         self._message: Message | None = None
 
     @property
@@ -91,12 +92,12 @@ class Event:
         if self._session is not None:
             self._session.commit()
 
-    def judge(self, verdict: v.Rewrite) -> Address:
-        """The address that a verdict gives. Raises AddressError, TypeError."""
-        return as_address(verdict.address)
+    def judge(self, verdict: v.Verdict) -> object:
+        """What a verdict that edits asks for, checked. Raises ValueError, TypeError."""
+        raise NotImplementedError(f"{type(self).__name__} has no verdict that edits")
 
-    def rewrite(self, address: Address) -> None:
-        """Puts another address in the place of the one that was given."""
+    def edit(self, edit: object) -> None:
+        """Does what ``judge`` returned."""
         raise NotImplementedError(f"{type(self).__name__} has no verdict that edits")
 
     def clone(self) -> Event:
@@ -127,6 +128,7 @@ class InSession(Event):
         if self._session is None:
             assert self.facts.session is not None
             self._session = Session(self.facts.session, self._scope)
+        assert isinstance(self._session, Session)
         return self._session
 
 
@@ -170,6 +172,7 @@ class MessageEvent(AboutMessage):
         """The SMTP session that the message came in, when it is still under way, else None."""
         if self._session is None and self.facts.session is not None:
             self._session = Session(self.facts.session, self._scope)
+        assert isinstance(self._session, Session | None)
         return self._session
 
 

@@ -70,12 +70,22 @@ class Match:
 
 # Which conditions an event can meet at all; what is not listed here is known at every event.
 _BEFORE_HELO = {"Connected"}
-_NO_MESSAGE = {"Connected", "Helo", "Ehlo", "Verb", "SessionEnded"}
-_NO_CONTENT = _NO_MESSAGE | {"MailFrom", "RcptTo", "Data"}
-_WITH_VERB = {"Verb", "Rejected"}
-_WITH_REPLY = {"Rejected"}
-_NO_SESSION = {"Submission", "LocalDelivery", "DeliveredReport"}
-_WITH_RECIPIENT = {"RcptTo", "LocalDelivery", "DeliveredReport"}
+_REMOTE = {"Connecting", "SessionStart", "ServerResponse", "SessionEnd"}
+_ABOUT_SERVER = {"ResolveHost", "QueueStateChanged", "RoutesChanged", "ServerStarted", "ServerStopping"}
+_NO_MESSAGE = {"Connected", "Helo", "Ehlo", "Verb", "SessionEnded", "Connecting", "SessionStart", "SessionEnd", *_ABOUT_SERVER}
+_NO_CONTENT = _NO_MESSAGE | {"MailFrom", "RcptTo", "Data", "MaxMessageSize"}
+_WITH_VERB = {"Verb", "Rejected", "ServerResponse"}
+_WITH_REPLY = {"Rejected", "ServerResponse", "Relayed", "Deferred", "Failed", "Expired", "DeliveredReport"}
+_IN_SESSION = {
+    "Connected", "Helo", "Ehlo", "MailFrom", "RcptTo", "Data", "EndOfHeaders", "EndOfData", "Verb", "MaxMessageSize",
+    "Accepted", "Rejected", "SessionEnded",
+}  # fmt: skip
+_WITH_RECIPIENT = {
+    "RcptTo", "LocalDelivery", "Route", "PerRecipient", "ServerResponse", "DeliveredReport", "Relayed", "Deferred", "Failed", "Expired",
+    "Expanded", "Dropped", "Quarantined",
+}  # fmt: skip
+# From the record of a message these are known after its session, too; of a session with a remote server there is nothing of the kind.
+_OF_SESSION = ("client", "listener", "user", "authenticated", "helo")
 
 
 def impossible(name: str, event: str) -> str:
@@ -83,15 +93,17 @@ def impossible(name: str, event: str) -> str:
     if name == "helo" and event in _BEFORE_HELO:
         return "the client has not said its name yet"
     if name in ("sender", "recipient", "sample") and event in _NO_MESSAGE:
-        return "there is no message yet"
+        return "there is no message yet" if event not in _REMOTE | _ABOUT_SERVER else "it is not about one message"
     if name == "recipient" and event == "MailFrom":
         return "there is no recipient yet"
     if name == "header" and event in _NO_CONTENT | {"Rejected"}:
         return "the content has not arrived yet"
     if name == "size" and event in _NO_MESSAGE | {"Rejected"}:
-        return "there is no message yet"
-    if name == "tls" and event in _NO_SESSION:
+        return "there is no message yet" if event not in _REMOTE | _ABOUT_SERVER else "it is not about one message"
+    if name == "tls" and event not in _IN_SESSION:
         return "the connection is not known any more"
+    if name in _OF_SESSION and event in _NO_MESSAGE - _IN_SESSION:
+        return "it is not about a client"
     if name == "verb" and event not in _WITH_VERB:
         return "it carries no verb"
     if name == "code" and event not in _WITH_REPLY:
@@ -294,7 +306,7 @@ def _verb(patterns: Strings) -> Test:
     compiled = [glob(pattern) for pattern in _many(patterns)]
 
     def ask(event: Event) -> bool:
-        verb = getattr(event, "keyword", "") or getattr(event, "command", "").partition(" ")[0]
+        verb = getattr(event, "keyword", "") or getattr(event, "verb", "") or getattr(event, "command", "").partition(" ")[0]
         return any(pattern.fullmatch(verb) for pattern in compiled)
 
     return ask

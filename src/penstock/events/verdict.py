@@ -35,14 +35,14 @@ class _Refusal(Verdict):
     def __post_init__(self) -> None:
         name = type(self).__name__
         low, high = _CODES[name]
-        _must_be(self, "code", int)
+        must_be(self, "code", int)
         if not low <= self.code <= high:
             raise ValueError(f"{name} takes a code from {low} to {high}, not {self.code}")
-        _must_be(self, "text", str)
-        _must_be(self, "enhanced", str)
+        must_be(self, "text", str)
+        must_be(self, "enhanced", str)
         if not self.enhanced:
             return
-        _check_enhanced(self, self.enhanced)
+        check_enhanced(self, self.enhanced)
         # RFC 2034 §4: the class of the status code matches the first digit of the reply code; 3xx has no class.
         if self.code >= 400 and self.enhanced[0] != str(self.code)[0]:
             raise ValueError(f"{name}: the enhanced code {self.enhanced!r} does not go with the code {self.code}")
@@ -53,19 +53,21 @@ class _Refusal(Verdict):
         return Reply(self.code, self.enhanced, self.text)
 
 
-def _must_be(verdict: Verdict, argument: str, kind: type) -> None:
+def must_be(verdict: Verdict, argument: str, kind: type) -> None:
+    """Raises TypeError for an argument of another type."""
     value = getattr(verdict, argument)
     if not isinstance(value, kind):
         raise TypeError(f"{type(verdict).__name__}: {argument} is a {kind.__name__}, not {value!r}")
 
 
 def _must_not_be_negative(verdict: Verdict, argument: str) -> None:
-    _must_be(verdict, argument, timedelta)
+    must_be(verdict, argument, timedelta)
     if getattr(verdict, argument) < timedelta(0):
         raise ValueError(f"{type(verdict).__name__}: {argument} is below zero")
 
 
-def _check_enhanced(verdict: Verdict, enhanced: str) -> None:
+def check_enhanced(verdict: Verdict, enhanced: str) -> None:
+    """Raises ValueError for what is no enhanced status code (RFC 3463)."""
     if not _ENHANCED.fullmatch(enhanced):
         raise ValueError(f"{type(verdict).__name__}: enhanced is a status code such as '5.7.1' (RFC 3463), not {enhanced!r}")
 
@@ -179,7 +181,7 @@ class Discard(Verdict):
     reason: str = ""
 
     def __post_init__(self) -> None:
-        _must_be(self, "reason", str)
+        must_be(self, "reason", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ class Quarantine(Verdict):
     reason: str = "quarantined by a sink"
 
     def __post_init__(self) -> None:
-        _must_be(self, "reason", str)
+        must_be(self, "reason", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ class Drop(Verdict):
     reason: str = ""
 
     def __post_init__(self) -> None:
-        _must_be(self, "reason", str)
+        must_be(self, "reason", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +225,9 @@ class Bounce(Verdict):
     text: str = "The message could not be delivered"
 
     def __post_init__(self) -> None:
-        _must_be(self, "enhanced", str)
-        _must_be(self, "text", str)
-        _check_enhanced(self, self.enhanced)
+        must_be(self, "enhanced", str)
+        must_be(self, "text", str)
+        check_enhanced(self, self.enhanced)
         if self.enhanced[0] == "2":
             raise ValueError(f"Bounce: {self.enhanced!r} is the status of a success; give '5.x.x', or '4.x.x'")
 
@@ -241,7 +243,7 @@ class Delivered(Verdict):
     where: str = ""
 
     def __post_init__(self) -> None:
-        _must_be(self, "where", str)
+        must_be(self, "where", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,7 @@ class Forward(Verdict):
     addresses: tuple[Address | str, ...]
 
     def __post_init__(self) -> None:
-        _must_be(self, "addresses", tuple)
+        must_be(self, "addresses", tuple)
         if not self.addresses:
             raise ValueError("Forward: addresses is empty")
         for address in self.addresses:

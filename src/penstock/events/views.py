@@ -23,22 +23,61 @@ from ..mail.message import Direction, MessageRecord, Origin
 from .drafts import copied, unchanged
 from .message import Message, as_content
 from .recipients import Recipients, as_address
-from .work import Backplane, ContentHeader, MessageWork, Scope, SessionWork
+from .work import Backplane, ContentHeader, MessageWork, OutboundWork, Scope, SessionWork
 
 # A message that sinks submitted while handling a message that sinks submitted ... this often is a loop.
 MAX_GENERATION = 20
 
 
-class Session:
-    """One SMTP session, as one sink sees it; everything but the state is for reading."""
+class Remembering:
+    """What a sink remembers about a session, of either kind."""
 
     __slots__ = ("_before", "_scope", "_states", "_work")
 
-    def __init__(self, work: SessionWork, scope: Scope) -> None:
+    def __init__(self, work: SessionWork | OutboundWork, scope: Scope) -> None:
         self._work = work
         self._scope = scope
         self._states: dict[str, dict[str, Any]] = {}
         self._before: dict[str, dict[str, Any]] = {}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What this sink remembers about this session, private to it; values of any kind, as they need not survive a restart.
+
+        When the handler fails, it is as it was before. But only dictionaries, lists and sets are: what happened within another object,
+        such as a connection, cannot be undone.
+        """
+        return self.shared(self._scope.owner)
+
+    def shared(self, name: str) -> dict[str, Any]:
+        """What all sinks that know this name remember together about this session."""
+        if name not in self._states:
+            # What is kept is never changed in place, so it also tells later what it was.
+            self._before[name] = dict(self._work.states.get(name, {}))
+            self._states[name] = {key: copied(value) for key, value in self._before[name].items()}
+        return self._states[name]
+
+    def commit(self) -> None:
+        """Keeps what the handler changed; called by the dispatcher, not by sinks.
+
+        Only the keys that it set or deleted, since a report may be told while a question of the same session is asked.
+        """
+        for name, state in self._states.items():
+            before, now = self._before[name], self._work.states.setdefault(name, {})
+            changed = {key: value for key, value in state.items() if key not in before or not unchanged(before[key], value)}
+            now.update({key: copied(value) for key, value in changed.items()})
+            for key in before.keys() - state.keys():
+                now.pop(key, None)
+
+
+class Session(Remembering):
+    """One SMTP session, as one sink sees it; everything but the state is for reading."""
+
+    __slots__ = ()
+    _work: SessionWork
+
+    def __init__(self, work: SessionWork, scope: Scope) -> None:
+        super().__init__(work, scope)
 
     @property
     def id(self) -> str:
@@ -85,34 +124,35 @@ class Session:
         """When the connection came, in UTC."""
         return datetime.fromtimestamp(self._work.started, UTC)
 
+
+class RemoteSession(Remembering):
+    """One session with a remote server, as one sink sees it; everything but the state is for reading."""
+
+    __slots__ = ()
+    _work: OutboundWork
+
+    def __init__(self, work: OutboundWork, scope: Scope) -> None:
+        super().__init__(work, scope)
+
     @property
-    def state(self) -> dict[str, Any]:
-        """What this sink remembers about this session, private to it; values of any kind, as they need not survive a restart.
+    def id(self) -> str:
+        """Unique in the cluster; the same in every log line of the session."""
+        return self._work.id
 
-        When the handler fails, it is as it was before. But only dictionaries, lists and sets are: what happened within another object,
-        such as a connection, cannot be undone.
-        """
-        return self.shared(self._scope.owner)
+    @property
+    def queue(self) -> str:
+        """The queue that is being worked on."""
+        return self._work.queue
 
-    def shared(self, name: str) -> dict[str, Any]:
-        """What all sinks that know this name remember together about this session."""
-        if name not in self._states:
-            # What is kept is never changed in place, so it also tells later what it was.
-            self._before[name] = dict(self._work.states.get(name, {}))
-            self._states[name] = {key: copied(value) for key, value in self._before[name].items()}
-        return self._states[name]
+    @property
+    def messages(self) -> int:
+        """How many messages the server took so far."""
+        return self._work.messages
 
-    def commit(self) -> None:
-        """Keeps what the handler changed; called by the dispatcher, not by sinks.
-
-        Only the keys that it set or deleted, since a report may be told while a question of the same session is asked.
-        """
-        for name, state in self._states.items():
-            before, now = self._before[name], self._work.states.setdefault(name, {})
-            changed = {key: value for key, value in state.items() if key not in before or not unchanged(before[key], value)}
-            now.update({key: copied(value) for key, value in changed.items()})
-            for key in before.keys() - state.keys():
-                now.pop(key, None)
+    @property
+    def started(self) -> datetime:
+        """When the connection was begun, in UTC."""
+        return datetime.fromtimestamp(self._work.started, UTC)
 
 
 class Queue:
@@ -123,9 +163,29 @@ class Queue:
     def __init__(self, backplane: Backplane) -> None:
         self._backplane = backplane
 
-    async def depth(self) -> int:
-        """How many messages this server keeps, whatever they wait for."""
-        return self._backplane.queue_depth()
+    async def depth(self, queue: str = "") -> int:
+        """How many messages this server keeps; with a queue's name, such as "mx:example.com", only those that wait in it."""
+        return self._backplane.queue_depth(queue)
+
+    async def release(self, queue: str) -> int:
+        """Works now on what waits in a queue, whatever its schedule and retry times say, and releases what is held there; how many.
+
+        What ETRN asks for (RFC 1985), as a call.
+        """
+        return self._backplane.release_queue(queue)
+
+
+class Routes:
+    """The routes, as a sink sees them."""
+
+    __slots__ = ("_backplane",)
+
+    def __init__(self, backplane: Backplane) -> None:
+        self._backplane = backplane
+
+    async def reset(self) -> int:
+        """Asks for the next hop of everything that is queued again, since what routes depend on has changed; how many got another."""
+        return await self._backplane.reset_routes()
 
 
 class Server:
@@ -152,6 +212,11 @@ class Server:
     def queue(self) -> Queue:
         """The queue."""
         return Queue(self._backplane)
+
+    @property
+    def routes(self) -> Routes:
+        """The routes."""
+        return Routes(self._backplane)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -246,11 +311,17 @@ class ShownRecipient(Recipient):
         """The recipient as it is now."""
         copy = recipient.copy()
         parameters, properties = MappingProxyType(copy.parameters), MappingProxyType(copy.properties)
-        return cls(copy.address, copy.original, copy.notify, copy.orcpt, cast(dict[str, str], parameters), cast(dict[str, Any], properties))
+        return cls(
+            copy.address, copy.original, copy.notify, copy.orcpt, cast(dict[str, str], parameters), cast(dict[str, Any], properties),
+            copy.route, copy.variant, copy.reason,
+        )  # fmt: skip
 
     def copy(self) -> Recipient:
         """A copy that may be changed."""
-        return Recipient(self.address, self.original, self.notify, self.orcpt, dict(self.parameters), deepcopy(dict(self.properties)))
+        return Recipient(
+            self.address, self.original, self.notify, self.orcpt, dict(self.parameters), deepcopy(dict(self.properties)),
+            self.route, self.variant, self.reason,
+        )  # fmt: skip
 
     def __setattr__(self, name: str, value: object) -> None:
         raise FrozenError(f"a report only shows its recipient; {name} can be changed in an event that asks")

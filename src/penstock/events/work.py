@@ -39,6 +39,24 @@ class SessionWork:
         self.rejections = 0
 
 
+class OutboundWork:
+    """One session with a remote server as we hold it.
+
+    ``remote`` is an ``events.outbound.Remote``, replaced when more is known; ``states`` is what sinks remember, by sink.
+    """
+
+    __slots__ = ("id", "messages", "queue", "recipients", "remote", "started", "states")
+
+    def __init__(self, session_id: str, queue: str, remote: object, started: float) -> None:
+        self.id = session_id
+        self.queue = queue
+        self.remote = remote
+        self.started = started
+        self.states: dict[str, dict[str, Any]] = {}
+        self.messages = 0
+        self.recipients = 0
+
+
 class ContentHeader:
     """The header section of a content, read when it is asked for first."""
 
@@ -110,8 +128,14 @@ class Backplane(Protocol):
     async def submit(self, work: MessageWork) -> str:
         """Takes a message into transport; returns its id when it is durable. Raises StorageUnavailable."""
 
-    def queue_depth(self) -> int:
-        """How many messages the spool keeps."""
+    def queue_depth(self, queue: str = "") -> int:
+        """How many messages the spool keeps, in all or in one queue."""
+
+    def release_queue(self, queue: str) -> int:
+        """Releases what is held in a queue and works on it now; how many messages there are."""
+
+    async def reset_routes(self) -> int:
+        """Asks for the next hop of what is queued again; how many messages got another."""
 
 
 class Dialogue(Protocol):
@@ -124,13 +148,24 @@ class Dialogue(Protocol):
         """The next ``size`` octets."""
 
 
+class Wire(Protocol):
+    """Talks to a remote server while a decision is open."""
+
+    async def send(self, line: str) -> Reply:
+        """Sends one command line and returns the reply to it. Raises ValueError; ConnectionError when the server is gone."""
+
+
 @dataclass(slots=True)
 class Facts:
-    """What an event is about: the server, and the session and message where there are such."""
+    """What an event is about: the server, and the session and message where there are such.
+
+    ``outbound`` is the session with a remote server, at the events of delivery.
+    """
 
     server: Backplane
     session: SessionWork | None = None
     message: MessageWork | None = None
+    outbound: OutboundWork | None = None
 
 
 @dataclass(slots=True)

@@ -27,6 +27,10 @@ class Recipient(msgspec.Struct):
         orcpt: the ORCPT value as ``type;address``, decoded, or "" (RFC 3461 §4.2).
         parameters: further RCPT parameters as they came, by upper-case name.
         properties: for sinks; travels with the recipient through rewriting, forks and restarts. Values must be plain data.
+        route: the next hop or delivery that was given to this recipient, such as "[192.0.2.1]:25" or "pipe:/usr/bin/vacation"; "" for what
+            the address says. Only directories and sinks set it, never a client.
+        variant: which variant of the message it belongs to, "" for the common one.
+        reason: why it was not served at the last try, "" before the first.
     """
 
     address: Address
@@ -35,11 +39,16 @@ class Recipient(msgspec.Struct):
     orcpt: str = ""
     parameters: dict[str, str] = {}
     properties: dict[str, Any] = {}
+    route: str = ""
+    variant: str = ""
+    reason: str = ""
 
     def copy(self) -> Recipient:
         """A copy that shares nothing changeable with this one."""
         properties = deepcopy(self.properties) if self.properties else {}
-        return Recipient(self.address, self.original, self.notify, self.orcpt, dict(self.parameters), properties)
+        return Recipient(
+            self.address, self.original, self.notify, self.orcpt, dict(self.parameters), properties, self.route, self.variant, self.reason
+        )
 
 
 class MailParameters(msgspec.Struct):

@@ -40,6 +40,11 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
         deferrals: how often delivery was put off.
         generation: how many submissions by sinks led here; ends loops.
         parent: the id of the message it was forked from, or "".
+        message_class: the class that routing gave it, which has a queue of its own; "" for the common one.
+        variants: the sender of each variant, as text, until the message is split into them.
+        depth: how many forks led here; ends loops.
+        tried: when delivery was last tried, in seconds since 1970; 0 for never.
+        told: when the sender was told of a delay, in seconds since 1970; 0 for never.
     """
 
     id: str
@@ -62,6 +67,11 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
     deferrals: int = 0
     generation: int = 0
     parent: str = ""
+    message_class: str = ""
+    variants: dict[str, str] = {}
+    depth: int = 0
+    tried: float = 0.0
+    told: float = 0.0
 
 
 _encoder = msgspec.msgpack.Encoder()

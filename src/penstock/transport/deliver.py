@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..events.binding import Bindings
-from ..events.catalog import DeliveredReport, LocalDelivery
+from ..events.catalog import LocalDelivery
 from ..events.dispatch import Outcome, Step
+from ..events.reports import DeliveredReport, Told
 from ..events.verdict import Delivered
 from ..events.views import MessageSnapshot
 from ..events.work import Facts, MessageWork
@@ -82,5 +83,5 @@ class Deliveries:
         self._parts.log.info("delivered", message=record.id, to=str(recipient.address), where=verdict.where, delay=delay)
         if self._told:
             facts = Facts(self._parts.server, None, work)
-            report = DeliveredReport(facts, MessageSnapshot.of(work), recipient.copy(), verdict.where)
+            report = DeliveredReport(facts, MessageSnapshot.of(work), recipient.copy(), Told(verdict.where, "2.0.0"))
             self._parts.dispatcher.tell(report, self._told)
