@@ -110,6 +110,21 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueCount:
+    """What one queue has, for a listing of queues.
+
+    Args:
+        entries: how many entries are in it, the held ones too.
+        held: how many of them are held.
+        oldest: the least id of them; ids are sortable by time, so it tells since when somebody waits.
+    """
+
+    entries: int
+    held: int
+    oldest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """What a spool found when it was opened.
 
@@ -191,13 +206,27 @@ class Spool(Protocol):
         """
 
     def select(self, query: Query, cursor: str = "", limit: int = 1000) -> Page:
-        """One part of the entries that match, in order of id."""
+        """One part of the entries that match, in order of id; by queue, or of the held alone, at the cost of the page."""
 
-    def due(self, now: float, limit: int = 1000) -> list[Entry]:
-        """The entries that are not held and due at or before ``now``, those with the least due time first."""
+    def due(self, now: float, limit: int = 1000, queue: str | None = None) -> list[Entry]:
+        """The entries that are not held and due at or before ``now``, those with the least due time first, of equal ones the least id.
 
-    def next_due(self) -> float | None:
-        """The least due time of all entries that are not held, or None."""
+        Costs what is found, not what is kept.
+
+        Args:
+            now: in seconds since 1970; infinite for whatever their due time.
+            limit: at most so many.
+            queue: only entries of this queue, "" being those in none; None for all.
+        """
+
+    def next_due(self, queue: str | None = None) -> float | None:
+        """The least due time of the entries of a queue, or of all, that are not held; None when there is no such entry."""
+
+    def queues(self) -> dict[str, float]:
+        """Each queue with an entry that is not held, and the least due time of these; costs a look-up a queue, however many entries."""
+
+    def census(self) -> dict[str, QueueCount]:
+        """What each queue has that has an entry, held or not; costs a look-up a queue, however many entries."""
 
     def count(self) -> int:
         """How many entries are kept."""

@@ -7,12 +7,12 @@ reading of the contract, so the embedded spool is tested against it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..errors import StorageDamaged, StorageUnavailable
 from ..mail.content import Content, MemoryContent
-from .base import Change, Entry, Lease, Page, Put, Query, Recovered
+from .base import Change, Entry, Lease, Page, Put, Query, QueueCount, Recovered
 
 
 class MemoryContentWriter:
@@ -81,15 +81,34 @@ class MemorySpool:
         page = matching[:limit]
         return Page(page, page[-1].id if len(matching) > limit else "")
 
-    def due(self, now: float, limit: int = 1000) -> list[Entry]:
-        ready = [entry for entry in self._entries.values() if not entry.held and entry.due <= now]
+    def due(self, now: float, limit: int = 1000, queue: str | None = None) -> list[Entry]:
+        ready = [entry for entry in self._waiting(queue) if entry.due <= now]
         return sorted(ready, key=lambda entry: (entry.due, entry.id))[:limit]
 
-    def next_due(self) -> float | None:
-        return min((entry.due for entry in self._entries.values() if not entry.held), default=None)
+    def next_due(self, queue: str | None = None) -> float | None:
+        return min((entry.due for entry in self._waiting(queue)), default=None)
+
+    def queues(self) -> dict[str, float]:
+        least: dict[str, float] = {}
+        for entry in self._waiting(None):
+            least[entry.queue] = min(entry.due, least.get(entry.queue, entry.due))
+        return least
+
+    def census(self) -> dict[str, QueueCount]:
+        members: dict[str, list[Entry]] = {}
+        for entry in self._entries.values():
+            members.setdefault(entry.queue, []).append(entry)
+        return {
+            queue: QueueCount(len(entries), sum(bool(entry.held) for entry in entries), min(entry.id for entry in entries))
+            for queue, entries in members.items()
+        }
 
     def count(self) -> int:
         return len(self._entries)
+
+    def _waiting(self, queue: str | None) -> Iterator[Entry]:
+        """The entries of a queue, or all, that are not held."""
+        return (entry for entry in self._entries.values() if not entry.held and queue in (None, entry.queue))
 
     def _apply(self, changes: Sequence[Change]) -> None:
         # References are dropped only after the whole group was applied: a group may hand a content from one entry to another.

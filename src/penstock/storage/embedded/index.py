@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS entries (
     id TEXT PRIMARY KEY, queue TEXT NOT NULL, stage TEXT NOT NULL, due REAL NOT NULL, held TEXT NOT NULL,
     content TEXT NOT NULL, segment INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_due ON entries (due, id) WHERE held = '';
+CREATE INDEX IF NOT EXISTS entries_queue_due ON entries (queue, due, id) WHERE held = '';
+CREATE INDEX IF NOT EXISTS entries_held ON entries (id) WHERE held <> '';
 CREATE INDEX IF NOT EXISTS entries_queue ON entries (queue, id);
 CREATE INDEX IF NOT EXISTS entries_content ON entries (content);
 CREATE INDEX IF NOT EXISTS entries_segment ON entries (segment);
@@ -35,7 +37,7 @@ CREATE TABLE IF NOT EXISTS state (
     one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, segment INTEGER NOT NULL, salt BLOB NOT NULL,
     sequence INTEGER NOT NULL, live INTEGER NOT NULL);
 """
-_VERSION = 1
+_VERSION = 2
 _PUT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_CONTENT = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?, ?)"
 # An index of at most so many octets is checked as a whole at open; a greater one page by page, as it is used.

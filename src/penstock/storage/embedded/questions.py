@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 import zlib
@@ -17,6 +18,15 @@ from pathlib import Path
 from ...errors import SpoolDamaged, StorageUnavailable
 from ..base import Entry, Query
 from .format import Place, decode_entry
+
+Hidden = Callable[[str], bool]
+_ORDERED = "SELECT due, id FROM entries INDEXED BY entries_due WHERE held = ''"
+_ORDERED_QUEUE = "SELECT due, id FROM entries INDEXED BY entries_queue_due WHERE held = '' AND queue = ?"
+_FIRST_QUEUE = "SELECT queue, due, id FROM entries INDEXED BY entries_queue_due WHERE held = '' ORDER BY queue, due, id LIMIT 1"
+_NEXT_QUEUE = (
+    "SELECT queue, due, id FROM entries INDEXED BY entries_queue_due WHERE held = '' AND queue > ? ORDER BY queue, due, id LIMIT 1"
+)
+_ROW = "SELECT data, checksum FROM entries WHERE id = ?"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -71,12 +81,13 @@ class Questions:
         with self._reading() as reader:
             return reader.execute(sql, tuple(values)).fetchall()
 
-    def has(self, entry_id: str) -> bool:
-        """True when the entry has a row, or may have one because the index cannot be read."""
+    def find(self, entry_id: str) -> tuple[str, str] | None:
+        """Queue of an entry and why it is held; None when it has no row. What cannot be read may be there, in a queue that nobody knows."""
         try:
-            return bool(self._rows("SELECT 1 FROM entries WHERE id = ?", (entry_id,)))
+            rows = self._rows("SELECT queue, held FROM entries WHERE id = ?", (entry_id,))
         except SpoolDamaged:
-            return True
+            return "", ""
+        return (str(rows[0][0]), str(rows[0][1])) if rows else None
 
     def get(self, entry_id: str) -> Entry | None:
         """The entry, or None."""
@@ -89,46 +100,64 @@ class Questions:
         rows = self._rows("SELECT size, checksums, file, segment, offset FROM contents WHERE id = ?", (content_id,))
         return Place(*rows[0]) if rows else None  # type: ignore[arg-type]
 
-    def count(self) -> int:
-        """How many entries have a row."""
-        return int(self._rows("SELECT count(*) FROM entries")[0][0])  # type: ignore[call-overload,no-any-return]
+    def census(self) -> Iterator[tuple[str, int, int]]:
+        """Queue, entries and held entries of each queue; reads the whole of one index, and is asked once."""
+        for queue, entries, held in self._rows("SELECT queue, count(*), sum(held <> '') FROM entries GROUP BY queue"):
+            yield str(queue), int(str(entries)), int(str(held))
 
     def top(self) -> str:
         """The greatest entry id, "" when there is none."""
         return str(self._rows("SELECT coalesce(max(id), '') FROM entries")[0][0])
 
-    def next_due(self, hidden: Callable[[str], bool]) -> float | None:
-        """The least due time of the entries that are not hidden by a younger state."""
+    def next_due(self, queue: str | None, hidden: Hidden) -> float | None:
+        """The least due time of the entries, of a queue or all, that are not hidden by a younger state."""
         with self._reading() as reader:
-            for due, entry_id in reader.execute("SELECT due, id FROM entries WHERE held = '' ORDER BY due, id"):
-                if not hidden(entry_id):
-                    return float(due)
-        return None
+            return _next_due(reader, queue, hidden)
 
-    def due(self, now: float, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
-        """The entries due at ``now`` that are not hidden, the earliest first."""
-        found: list[Entry] = []
+    def queues(self, hidden: Hidden) -> dict[str, float]:
+        """Each queue with an entry that is neither held nor hidden, and the least due time of these; one look-up a queue."""
+        times: dict[str, float] = {}
         with self._reading() as reader:
-            for entry_id, data, checksum in reader.execute(
-                "SELECT id, data, checksum FROM entries WHERE held = '' AND due <= ? ORDER BY due, id", (now,)
-            ):
-                if len(found) == limit:
-                    break
-                if not hidden(entry_id):
-                    found.append(_entry(data, checksum))
-        return found
+            row = reader.execute(_FIRST_QUEUE).fetchone()
+            while row is not None:
+                queue, due, entry_id = row
+                least = _next_due(reader, queue, hidden) if hidden(entry_id) else due
+                if least is not None:
+                    times[queue] = least
+                row = reader.execute(_NEXT_QUEUE, (queue,)).fetchone()
+        return times
 
-    def select(self, query: Query, cursor: str, limit: int, hidden: Callable[[str], bool]) -> list[Entry]:
+    def oldest(self, queues: Iterable[str], hidden: Hidden) -> dict[str, str]:
+        """The least id in each of these queues that is not hidden; one look-up a queue."""
+        least: dict[str, str] = {}
+        with self._reading() as reader:
+            for queue in queues:
+                rows = reader.execute("SELECT id FROM entries INDEXED BY entries_queue WHERE queue = ? ORDER BY id", (queue,))
+                found = next((entry_id for (entry_id,) in rows if not hidden(entry_id)), None)
+                if found is not None:
+                    least[queue] = found
+        return least
+
+    def due(self, now: float, limit: int, queue: str | None, hidden: Hidden) -> list[Entry]:
+        """The entries, of a queue or all, due at ``now`` that are not hidden, the earliest first.
+
+        The hidden ones are passed in the index alone: only of what is asked for the row is read.
+        """
+        with self._reading() as reader:
+            if queue is None:
+                rows = reader.execute(f"{_ORDERED} AND due <= ? ORDER BY due, id", (now,))
+            else:
+                rows = reader.execute(f"{_ORDERED_QUEUE} AND due <= ? ORDER BY due, id", (queue, now))
+            visible = (entry_id for _, entry_id in rows if not hidden(entry_id))
+            found = list(itertools.islice(visible, limit))
+            return [_entry(*reader.execute(_ROW, (entry_id,)).fetchone()) for entry_id in found]
+
+    def select(self, query: Query, cursor: str, limit: int, hidden: Hidden) -> list[Entry]:
         """The entries behind the cursor that match and are not hidden, in order of id."""
-        conditions, values = ["id > ?"], [cursor]
-        for column, wanted in (("queue", query.queue), ("stage", query.stage)):
-            if wanted is not None:
-                conditions.append(f"{column} = ?")
-                values.append(wanted)
         found: list[Entry] = []
-        sql = f"SELECT id, data, checksum FROM entries WHERE {' AND '.join(conditions)} ORDER BY id"  # noqa: S608  # our own words
+        sql, values = _selection(query)
         with self._reading() as reader:
-            for entry_id, data, checksum in reader.execute(sql, values):
+            for entry_id, data, checksum in reader.execute(sql, (cursor, *values)):
                 if len(found) == limit:
                     break
                 if not hidden(entry_id) and query.matches(entry := _entry(data, checksum)):
@@ -149,6 +178,30 @@ class Questions:
     def users(self, content_id: str) -> list[str]:
         """The ids of the entries that refer to a content."""
         return [str(row[0]) for row in self._rows("SELECT id FROM entries WHERE content = ?", (content_id,))]
+
+
+def _next_due(reader: sqlite3.Connection, queue: str | None, hidden: Hidden) -> float | None:
+    if queue is None:
+        rows = reader.execute(f"{_ORDERED} ORDER BY due, id")
+    else:
+        rows = reader.execute(f"{_ORDERED_QUEUE} ORDER BY due, id", (queue,))
+    return next((float(due) for due, entry_id in rows if not hidden(entry_id)), None)
+
+
+def _selection(query: Query) -> tuple[str, list[object]]:
+    """The question for a query behind a cursor, and its further values. Which index to use is said, for SQLite would guess."""
+    by = "INDEXED BY entries_held" if query.held else "NOT INDEXED"
+    if query.queue is not None and not query.held:
+        by = "INDEXED BY entries_queue"
+    conditions: list[str] = ["id > ?"]
+    values: list[object] = []
+    for condition, value in (("queue = ?", query.queue), ("stage = ?", query.stage), ("due <= ?", query.due_before)):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if query.held is not None:
+        conditions.append("held <> ''" if query.held else "held = ''")
+    return f"SELECT id, data, checksum FROM entries {by} WHERE {' AND '.join(conditions)} ORDER BY id", values  # noqa: S608  # our own words
 
 
 def _entry(data: object, checksum: object) -> Entry:

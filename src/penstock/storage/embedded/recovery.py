@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..base import Change, Put, Recovered, Remove
+from .census import Census
 from .files import SpoolFolder, sync_directory
 from .format import Record, scan
 from .index import Index
@@ -55,10 +56,10 @@ class Recovery:
         started = time.monotonic()
         self._damaged += self._segments.load()
         index = self._open_index()
-        table = Table(index, index.top(), index.count(), self._settings.cache_size)
+        table = Table(index, index.top(), Census(index.census()), self._settings.cache_size)
         end = self._replay(index, table)
         self._check_files(index, table)
-        return index, table, end, Recovered(table.count, self._damaged, time.monotonic() - started)
+        return index, table, end, Recovered(table.census.total, self._damaged, time.monotonic() - started)
 
     # --- the index ---
 

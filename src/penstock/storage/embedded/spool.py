@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 from ...errors import StorageDamaged, StorageUnavailable
 from ...mail.content import Content
-from ..base import Change, Entry, Page, Put, Query, Recovered
+from ..base import Change, Entry, Page, Put, Query, QueueCount, Recovered
 from .files import SpoolFolder, storage_error
 from .format import Place
 from .items import Item, Position
@@ -194,22 +194,36 @@ class EmbeddedSpool:
         page = list(itertools.islice(heapq.merge(matching, settled, key=_by_id), limit + 1))
         return Page(page[:limit], page[limit - 1].id if len(page) > limit else "")
 
-    def due(self, now: float, limit: int = 1000) -> list[Entry]:
-        young = itertools.islice(self._table.order.until(now), limit)
-        settled = self._index.due(now, limit, self._table.slots.__contains__)
+    def due(self, now: float, limit: int = 1000, queue: str | None = None) -> list[Entry]:
+        young = self._table.order.until(now, limit, queue)
+        settled = self._index.due(now, limit, queue, self._table.slots.__contains__)
         return list(itertools.islice(heapq.merge(young, settled, key=_by_due), limit))
 
-    def next_due(self) -> float | None:
-        times = (self._table.order.first(), self._index.next_due(self._table.slots.__contains__))
+    def next_due(self, queue: str | None = None) -> float | None:
+        times = (self._table.order.first(queue), self._index.next_due(queue, self._table.slots.__contains__))
         return min((due for due in times if due is not None), default=None)
 
+    def queues(self) -> dict[str, float]:
+        times = self._index.queues(self._table.slots.__contains__)
+        for queue, due in self._table.order.queues().items():
+            times[queue] = min(due, times.get(queue, due))
+        return times
+
+    def census(self) -> dict[str, QueueCount]:
+        slots, counts = self._table.slots, self._table.census.queues
+        oldest = self._index.oldest(counts, slots.__contains__)
+        for slot in slots.values():
+            if (entry := slot.entry) is not None and entry.id <= oldest.get(entry.queue, entry.id):
+                oldest[entry.queue] = entry.id
+        return {queue: QueueCount(entries, held, oldest.get(queue, "")) for queue, (entries, held) in counts.items()}
+
     def count(self) -> int:
-        return self._table.count
+        return self._table.census.total
 
 
 def _by_id(entry: Entry) -> str:
     return entry.id
 
 
-def _by_due(entry: Entry) -> float:
-    return entry.due
+def _by_due(entry: Entry) -> tuple[float, str]:
+    return entry.due, entry.id

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..base import Change, Entry, Put, Remove
+from .census import Census
 from .contents import Contents
 from .due import DueOrder
 from .items import Item, Position, Settling, Slot, Stored, Where
@@ -26,8 +27,8 @@ from .items import Item, Position, Settling, Slot, Stored, Where
 class Known(Protocol):
     """What the table must know of the index."""
 
-    def has(self, entry_id: str) -> bool:
-        """True when the index has a row of this entry."""
+    def find(self, entry_id: str) -> tuple[str, str] | None:
+        """Queue of an entry and why it is held, as the index has them; None when the index has no row of it."""
 
 
 class Table:
@@ -36,14 +37,14 @@ class Table:
     Args:
         index: what is settled.
         top: the greatest entry id that the index has; a greater one is certainly new, which spares the look-up for new mail.
-        count: how many entries the index has.
+        census: how many entries the index has in each queue.
         cache_size: at most so many octets of contents stay in memory.
     """
 
-    def __init__(self, index: Known, top: str, count: int, cache_size: int) -> None:
+    def __init__(self, index: Known, top: str, census: Census, cache_size: int) -> None:
         self.slots: dict[str, Slot] = {}
         self.contents = Contents(cache_size)
-        self.count = count
+        self.census = census
         self.completed = Position(0, 1)
         self._under_way: set[Item] = set()
         self._unwritten: deque[Item] = deque()  # appends that readers see and a crash would undo
@@ -150,14 +151,14 @@ class Table:
             return
         if present is not None:
             del self.slots[key]
-            self.count -= present.entry is not None
+            self._uncount(present.entry)
         if old is not None:
             self.slots[key] = old
-            self.count += old.entry is not None
             if old.entry is not None:
+                self.census.add(old.entry.queue, old.entry.held)
                 self.order.add(old.entry, old.where)
-        elif present is not None and present.indexed:
-            self.count += 1
+        elif present is not None and present.indexed and (row := self._index.find(key)):
+            self.census.add(*row)
 
     def _put(self, entry: Entry, stored: Stored | None, item: Item) -> None:
         slots = self.slots
@@ -165,38 +166,45 @@ class Table:
         new = Slot(entry, where, self.completed, False, stored)
         old = slots.pop(key, None)
         if old is None:
-            new.indexed = key <= self._top and self._index.has(key)
-            if not new.indexed:
-                self.count += 1
+            row = self._index.find(key) if key <= self._top else None
+            if row is not None:
+                new.indexed = True
+                self.census.remove(*row)
         elif old.where.number > where.number:
             slots[key] = old
             item.old.append((key, new))
             return
         else:
             new.indexed = old.indexed
-            if old.entry is None:
-                self.count += 1
+            self._uncount(old.entry)
             item.old.append((key, old))
         slots[key] = new
+        self.census.add(entry.queue, entry.held)
         self.order.add(entry, where)
 
     def _remove(self, key: str, item: Item) -> None:
         old = self.slots.pop(key, None)
         where = item.where
         if old is None:
-            indexed = key <= self._top and self._index.has(key)
-            self.count -= indexed
+            row = self._index.find(key) if key <= self._top else None
+            indexed = row is not None
+            if row is not None:
+                self.census.remove(*row)
         elif old.where.number > where.number:
             self.slots[key] = old
             return
         else:
             indexed = old.indexed
-            self.count -= old.entry is not None
+            self._uncount(old.entry)
             item.old.append((key, old))
         # The stone stays while something older could come back: a row of the index, a commit that is not applied yet, or what lies below
         # should this one not be written.
         if indexed or item.future is None:
             self.slots[key] = Slot(None, where, self.completed, indexed, None)
+
+    def _uncount(self, entry: Entry | None) -> None:
+        if entry is not None:
+            self.census.remove(entry.queue, entry.held)
 
     def _forget_tombstone(self, key: str, number: int) -> None:
         slot = self.slots.get(key)
