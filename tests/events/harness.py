@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from events.making import made
 from penstock import Address, Message, Recipient, Sink
 from penstock.events.binding import Bindings, Plug
-from penstock.events.catalog import (
-    CATALOG,
-    DeliveredReport,
-    Ehlo,
-    Event,
-    Helo,
-    LocalDelivery,
-    RcptTo,
-    Rejected,
-    SessionEnded,
-    Verb,
-)
+from penstock.events.catalog import Event, Verb
 from penstock.events.dispatch import Dispatcher, Outcome
-from penstock.events.event import MessageEvent
+from penstock.events.event import InSession
 from penstock.events.verdict import Verdict
-from penstock.events.views import MessageSnapshot
 from penstock.events.work import Facts, MessageWork, Scope, SessionWork
 from penstock.mail.content import Content, MemoryContent
 from penstock.mail.envelope import Envelope
 from penstock.mail.message import MessageRecord
-from penstock.mail.reply import Reply
 
 HOSTNAME = "mx.example.com"
 MAIL = b"From: alice@example.com\r\nSubject: hello\r\n\r\nfirst line\r\nsecond line\r\n"
@@ -57,7 +44,14 @@ class FakeBackplane:
         self.submitted.append(work)
         return work.record.id
 
-    def queue_depth(self) -> int:
+    def release_queue(self, queue: str) -> int:
+        self.released = queue
+        return self.depth
+
+    async def reset_routes(self) -> int:
+        return self.depth
+
+    def queue_depth(self, queue: str = "") -> int:
         return self.depth
 
 
@@ -117,20 +111,8 @@ class Harness:
         """An event of any class, with what it needs."""
         work = message or message_work()
         # In transport the session is long gone.
-        gone = issubclass(event, MessageEvent | DeliveredReport)
-        facts = self.facts(work, session or (None if gone else session_work()))
-        make: dict[type[Event], Callable[[], Event]] = {
-            Helo: lambda: Helo(facts, "client.example", []),
-            Ehlo: lambda: Ehlo(facts, "client.example", ["PIPELINING"]),
-            Verb: lambda: Verb(facts, more.pop("keyword", "XTEST"), more.pop("argument", ""), more.pop("dialogue", None)),
-            RcptTo: lambda: RcptTo(facts, more.pop("recipient", None) or work.record.envelope.recipients[0]),
-            LocalDelivery: lambda: LocalDelivery(facts, more.pop("recipient", None) or work.record.envelope.recipients[0]),
-            CATALOG["Accepted"]: lambda: CATALOG["Accepted"](facts, MessageSnapshot.of(work)),  # type: ignore[arg-type]
-            Rejected: lambda: Rejected(facts, more.pop("command", "RCPT TO:<x>"), more.pop("reply", Reply(550, "5.1.1", "no")), "server"),
-            DeliveredReport: lambda: DeliveredReport(facts, MessageSnapshot.of(work), work.record.envelope.recipients[0], "here"),
-            SessionEnded: lambda: SessionEnded(facts, "quit", 1.5),
-        }
-        return make.get(event, lambda: event(facts))()
+        facts = self.facts(work, session or (session_work() if issubclass(event, InSession) else None))
+        return made(event, facts, more)
 
 
 def session_work(client_ip: str = "192.0.2.1", **values: Any) -> SessionWork:

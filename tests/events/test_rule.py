@@ -210,7 +210,15 @@ def test_a_sample_takes_about_its_share_and_always_the_same_messages() -> None:
 
 _ALWAYS = {"client", "listener", "authenticated", "user", "direction", "origin", "when"}
 _TRANSACTION = _ALWAYS | {"helo", "tls", "sender", "recipient", "sample", "size"}
-POSSIBLE = {
+_MESSAGE = (_TRANSACTION | {"header"}) - {"tls"}
+_OF_MESSAGE = (
+    "PreCategorize", "Resolve", "Categorized", "PostCategorize", "Bounce", "DelayNotice", "SuccessNotice", "MessageStart", "BeforeData",
+    "Tracked",
+)  # fmt: skip
+_ABOUT_SERVER = (
+    "Connecting", "SessionStart", "SessionEnd", "ResolveHost", "QueueStateChanged", "RoutesChanged", "ServerStarted", "ServerStopping",
+)  # fmt: skip
+POSSIBLE: dict[str, set[str]] = {
     "Connected": _ALWAYS | {"tls"},
     "Helo": _ALWAYS | {"tls", "helo"},
     "Ehlo": _ALWAYS | {"tls", "helo"},
@@ -224,8 +232,21 @@ POSSIBLE = {
     "Submission": (_TRANSACTION | {"header"}) - {"tls"},
     "LocalDelivery": (_TRANSACTION | {"header", "destination"}) - {"tls"},
     "Accepted": _TRANSACTION | {"header"},
-    "Delivered": (_TRANSACTION | {"header", "destination"}) - {"tls"},
     "Rejected": (_TRANSACTION | {"verb", "code"}) - {"size"},
+    "MaxMessageSize": _TRANSACTION,
+    "ServerResponse": _MESSAGE | {"destination", "verb", "code"},
+    "PerRecipient": _MESSAGE | {"destination"},
+    "Route": _MESSAGE | {"destination"},
+    "Relayed": _MESSAGE | {"destination", "code"},
+    "Delivered": _MESSAGE | {"destination", "code"},
+    "Deferred": _MESSAGE | {"destination", "code"},
+    "Failed": _MESSAGE | {"destination", "code"},
+    "Expired": _MESSAGE | {"destination", "code"},
+    "Expanded": _MESSAGE | {"destination"},
+    "Dropped": _MESSAGE | {"destination"},
+    "Quarantined": _MESSAGE | {"destination"},
+    **dict.fromkeys(_OF_MESSAGE, _MESSAGE),
+    **{event: {"when"} for event in _ABOUT_SERVER},
 }
 EXAMPLES: dict[str, Any] = {
     "authenticated": True,

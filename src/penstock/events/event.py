@@ -62,7 +62,9 @@ class Event:
     @property
     def direction(self) -> Direction:
         """ "in" from outside, "out" to outside, or "internal"."""
-        return self.facts.message.record.direction if self.facts.message else "in"
+        if self.facts.message is not None:
+            return self.facts.message.record.direction
+        return "in" if self.facts.outbound is None else "out"
 
     @property
     def matched_recipients(self) -> tuple[Recipient, ...]:

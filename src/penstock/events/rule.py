@@ -70,7 +70,7 @@ class Match:
 
 # Which conditions an event can meet at all; what is not listed here is known at every event.
 _BEFORE_HELO = {"Connected"}
-_REMOTE = {"Connecting", "SessionStart", "ServerResponse", "SessionEnd"}
+_REMOTE = {"Connecting", "SessionStart", "SessionEnd"}
 _ABOUT_SERVER = {"ResolveHost", "QueueStateChanged", "RoutesChanged", "ServerStarted", "ServerStopping"}
 _NO_MESSAGE = {"Connected", "Helo", "Ehlo", "Verb", "SessionEnded", "Connecting", "SessionStart", "SessionEnd", *_ABOUT_SERVER}
 _NO_CONTENT = _NO_MESSAGE | {"MailFrom", "RcptTo", "Data", "MaxMessageSize"}
@@ -102,8 +102,10 @@ def impossible(name: str, event: str) -> str:
         return "there is no message yet" if event not in _REMOTE | _ABOUT_SERVER else "it is not about one message"
     if name == "tls" and event not in _IN_SESSION:
         return "the connection is not known any more"
-    if name in _OF_SESSION and event in _NO_MESSAGE - _IN_SESSION:
+    if name in _OF_SESSION and event in _REMOTE | _ABOUT_SERVER:
         return "it is not about a client"
+    if name in ("direction", "origin") and event in _REMOTE | _ABOUT_SERVER:
+        return "it is not about a message or a client"
     if name == "verb" and event not in _WITH_VERB:
         return "it carries no verb"
     if name == "code" and event not in _WITH_REPLY:
