@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
+from ..events.dispatch import Step
 from ..events.reports import Timings
 from ..events.work import MessageWork
 from ..mail.address import Address
@@ -28,6 +29,8 @@ class Action(Enum):
     FORWARDED = "forwarded"  # others take its place, from the beginning of categorizing
     REROUTED = "rerouted"  # it goes on to another next hop
     UNSERVED = "unserved"  # no sink takes it
+    EXPIRED = "expired"  # deferred for too long; settling makes this of DEFERRED, nobody else
+    EXPANDED = "expanded"  # replaced by several others; categorizing says so, for the report (RFC 3461 §5.2.7.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +78,9 @@ class Handover(Protocol):
     def load(self, job: MessageWork | Entry) -> MessageWork | None:
         """The message of a job, with its content; None when it is gone or held meanwhile. Raises StorageDamaged, SpoolDamaged."""
 
-    def settle(self, work: MessageWork, queue: str, results: list[Result]) -> None:
-        """Records what came of a try, in one atomic group; every recipient of the message is in exactly one of the results."""
+    def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
+        """Records what came of a try, in one atomic group; every recipient of the message is in exactly one of the results.
+
+        Nearly always done when it returns. A coroutine is returned where a sink has to be waited for that is asked about a report, or a
+        disk: it is to be awaited, and the message is worked on until then (``Destination.finished`` comes after it).
+        """
