@@ -13,7 +13,8 @@ from pathlib import Path
 from ..errors import AddressError, ConfigError
 from ..events.rule import Strings, glob
 from ..mail.address import Address
-from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, RetryTable, ServerTable
+from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, ServerTable
+from .sending import RetryTable
 
 _FULL_NAME = "write the full name of this host, such as 'mx.example.com'"
 

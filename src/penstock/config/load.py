@@ -16,11 +16,12 @@ import msgspec
 
 from ..errors import ConfigError
 from .checks import check
-from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, RetryTable, ServerTable
-from .values import Duration, Endpoint, Size, located
+from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, ServerTable
+from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
+from .values import Duration, Endpoint, Rate, Secret, Size, located
 
 T = TypeVar("T")
-_TABLES = ("server", "limits", "retry", "relay", "log", "listener", "domain", "binding")
+_TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "listener", "domain", "route", "binding")
 
 
 def load(path: Path) -> Config:
@@ -39,7 +40,11 @@ def load(path: Path) -> Config:
         relay=_table(raw, "relay", RelayTable, place),
         log=_table(raw, "log", LogTable, place),
         listeners=_list(raw, "listener", ListenerTable, place),
-        domains=_domains(raw, place),
+        dns=_table(raw, "dns", DnsTable, place),
+        delivery=_table(raw, "delivery", DeliveryTable, place, path.absolute().parent),
+        notices=_table(raw, "notices", NoticesTable, place, path.absolute().parent),
+        domains=_named(raw, "domain", DomainTable, place),
+        routes=_named(raw, "route", RouteTable, place, path.absolute().parent),
         bindings=_list(raw, "binding", BindingTable, place),
     )
     check(config)
@@ -58,21 +63,22 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"this is not TOML: {error}") from None
 
 
-def _domains(raw: dict[str, Any], place: str) -> dict[str, DomainTable]:
-    value = raw.get("domain", {})
+def _named(raw: dict[str, Any], kind: str, cls: type[T], place: str, folder: Path | None = None) -> dict[str, T]:
+    """The tables of a kind that are named by a domain, by that name in lower case."""
+    value = raw.get(kind, {})
     if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
-        raise ConfigError(f"{place}: domain", "tables are expected here", 'write [domain."example.com"]')
-    found: dict[str, DomainTable] = {}
+        raise ConfigError(f"{place}: {kind}", "tables are expected here", f'write [{kind}."example.com"]')
+    found: dict[str, T] = {}
     for name, table in value.items():
-        where = f'{place}: domain."{name}"'
+        where = f'{place}: {kind}."{name}"'
         if name.lower() in found:
             raise ConfigError(where, "there are two tables for this domain", "capital and small letters mean the same in a domain")
-        found[name.lower()] = convert(table, DomainTable, where)
+        found[name.lower()] = convert(table, cls, where, folder)
     return found
 
 
-def _table(raw: dict[str, Any], name: str, cls: type[T], place: str) -> T:
-    return convert(raw.get(name, {}), cls, f"{place}: {name}")
+def _table(raw: dict[str, Any], name: str, cls: type[T], place: str, folder: Path | None = None) -> T:
+    return convert(raw.get(name, {}), cls, f"{place}: {name}", folder)
 
 
 def _list(raw: dict[str, Any], name: str, cls: type[T], place: str) -> list[T]:
@@ -105,8 +111,10 @@ def _choices(cls: type[Any], key: str) -> str:
 
 
 def _decode(folder: Path | None, kind: type[Any], value: object) -> object:
-    if kind in (Duration, Size, Endpoint):
+    if kind in (Duration, Size, Endpoint, Rate):
         return kind.parse(value)
+    if kind is Secret:
+        return Secret.parse(value, folder)
     if kind is Path and isinstance(value, str):
         if not value or "\0" in value:
             raise ValueError(f"{value!r} is no path")

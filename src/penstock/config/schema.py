@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..events.rule import Match
+from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
 from .values import Duration, Endpoint, Size, located
 
 
@@ -88,21 +89,6 @@ class LimitsTable:
 
 
 @dataclass(slots=True)
-class RetryTable:
-    """``[retry]``.
-
-    Args:
-        intervals: how long to wait before the first, second ... next try; the last one repeats.
-        expire: when to give up and tell the sender.
-        jitter: how much an interval may vary, as a fraction.
-    """
-
-    intervals: list[Duration] = field(default_factory=lambda: [Duration(900), Duration(1800), Duration(3600), Duration(14400)])
-    expire: Duration = Duration(5 * 86400)
-    jitter: float = 0.1
-
-
-@dataclass(slots=True)
 class RelayTable:
     """``[relay]``.
 
@@ -118,16 +104,21 @@ class DomainTable:
     """``[domain."example.com"]``.
 
     Args:
-        kind: "local" is the only kind so far: mail for it is delivered here.
-        deliver: how: ``maildir:PATH`` with {local}, {domain} and {detail}, ``drop:FOLDER``, or ``discard:``.
+        kind: "local" for mail that is delivered here, "relay" for mail that is taken from anybody and sent on (a backup MX).
+        deliver: how: ``maildir:PATH`` with {local}, {domain} and {detail}, ``drop:FOLDER``, ``pipe:COMMAND``, ``http://...`` or ``https://...``
+            (a webhook), ``lmtp:[HOST]:PORT`` or ``lmtp:/SOCKET``, or ``discard:``.
         recipients: the local parts that there are; ``["*"]`` for any.
         aliases: a file in the syntax of /etc/aliases.
+        virtual: a file of virtual addresses: ``address destination, destination ...`` on each line.
+        catch_all: who gets the mail of addresses that do not exist otherwise; "" for nobody.
     """
 
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "relay"] = "local"
     deliver: str = "maildir:penstock-data/mail/{domain}/{local}"
     recipients: list[str] = field(default_factory=lambda: ["*"])
     aliases: Path | None = None
+    virtual: Path | None = None
+    catch_all: str = ""
 
 
 @dataclass(slots=True)
@@ -181,9 +172,10 @@ class Config:
 
     Args:
         path: the file it came from; relative paths in it start at its folder.
-        server, limits, retry, relay, log: the tables.
+        server, limits, retry, relay, log, dns, delivery, notices: the tables.
         listeners: by name.
         domains: by name, in lower case.
+        routes: by pattern, in lower case.
         bindings: in the order of the file.
     """
 
@@ -193,8 +185,12 @@ class Config:
     retry: RetryTable
     relay: RelayTable
     log: LogTable
+    dns: DnsTable
+    delivery: DeliveryTable
+    notices: NoticesTable
     listeners: list[ListenerTable]
     domains: dict[str, DomainTable]
+    routes: dict[str, RouteTable]
     bindings: list[BindingTable]
 
     def resolve(self, path: Path | str) -> Path:

@@ -11,6 +11,8 @@ from typing import Self
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 # Without brackets nobody could tell the port of an IPv6 address from its last part.
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+)):([0-9]{1,5})")
+_RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([A-Za-z]+)\s*")
+_FROM_ENVIRONMENT = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECONDS = {
     "": 1.0, "ms": 0.001,
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -58,6 +60,46 @@ def _amount(value: object, units: dict[str, float] | dict[str, int], like: str, 
         shown = repr(value)
         raise ValueError(f"{shown if len(shown) < 40 else 'that'} is not {like}")
     return float(number * units[unit])
+
+
+class Rate(float):
+    """Events a second, written as ``"100/min"``, ``"5/s"``, ``"2000/hour"``; 0 or "" is without limit."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Raises ValueError with what a rate looks like."""
+        if value in ("", 0):
+            return cls(0)
+        found = _RATE.fullmatch(value) if isinstance(value, str) else None
+        if not found or found[2].lower() not in _SECONDS:
+            raise ValueError(f"{value!r} is not a rate, such as '100/min' or '5/s'")
+        return cls(float(found[1]) / _SECONDS[found[2].lower()])
+
+
+class Secret(str):
+    """A password or key: ``"${env:NAME}"`` or ``{ file = "PATH" }``, or the text itself; never shown by repr."""
+
+    @classmethod
+    def parse(cls, value: object, folder: Path | None = None) -> Self:
+        """Raises ValueError with where it cannot be had from; never with the secret."""
+        if isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], str):
+            path = located(folder, value["file"]) if folder else Path(value["file"])
+            try:
+                return cls(path.read_text("utf-8").strip())
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"the file {path} cannot be read: {type(error).__name__}") from None
+        if not isinstance(value, str):
+            raise ValueError('a secret is text, "${env:NAME}" or { file = "PATH" }')
+        found = _FROM_ENVIRONMENT.fullmatch(value)
+        if not found:
+            return cls(value)
+        try:
+            return cls(os.environ[found[1]])
+        except KeyError:
+            raise ValueError(f"there is no environment variable {found[1]}") from None
+
+    def __repr__(self) -> str:
+        return "'***'" if self else "''"
 
 
 class Endpoint(str):
