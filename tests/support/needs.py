@@ -18,6 +18,7 @@ PACKAGES = {
     "losetup": "mount",
     "mount": "mount",
     "mkfs.ext4": "e2fsprogs",
+    "openssl": "openssl",
 }
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
