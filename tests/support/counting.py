@@ -30,10 +30,7 @@ from .waiting import wait_until
 IDENTITY = re.compile(rb"^(?:X-Test-Number|(Message-ID)):[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 END = b"\r\n.\r\n"
 EXTENSIONS = (b"PIPELINING", b"8BITMIME", b"SMTPUTF8", b"DSN", b"SIZE 104857600", b"ENHANCEDSTATUSCODES")
-HELLO = b"250-counting.example
-" + b"".join(b"250-%b
-" % name for name in EXTENSIONS[:-1]) + b"250 %b
-" % EXTENSIONS[-1]
+HELLO = b"250-counting.example\r\n" + b"".join(b"250-%b\r\n" % name for name in EXTENSIONS[:-1]) + b"250 %b\r\n" % EXTENSIONS[-1]
 OK = b"250 2.0.0 Ok\r\n"
 
 
