@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from penstock.errors import StorageDamaged, StorageUnavailable
 from penstock.mail.content import JoinedContent, MemoryContent, chunks
-from penstock.storage.base import Change, Entry, Leases, Put, Query, Remove, Spool
+from penstock.storage.base import Change, Entry, Leases, Put, Query, QueueCount, Remove, Spool
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
 from penstock.storage.memory import LocalLeases, MemorySpool
 
@@ -192,10 +193,145 @@ async def test_due_entries_come_in_order_of_time_and_without_the_held(spool: Spo
     assert [found.id for found in spool.due(9.0)] == ["c", "d", "a"]
 
 
+def due_ids(spool: Spool, queue: str | None, now: float = math.inf, limit: int = 1000) -> list[str]:
+    return [found.id for found in spool.due(now, limit, queue)]
+
+
+async def test_entries_due_at_the_same_time_come_in_order_of_id(spool: Spool) -> None:
+    """Whether young or settled, and in whatever order they came."""
+    await spool.commit([put("c", 1.0, queue="x"), put("a", 1.0, queue="y")])
+    await rest(spool)
+    await spool.commit([put("d", 1.0, queue="x"), put("b", 1.0, queue="x")])
+    assert due_ids(spool, None) == ["a", "b", "c", "d"]
+    assert due_ids(spool, None, limit=3) == ["a", "b", "c"]
+    assert due_ids(spool, "x") == ["b", "c", "d"]
+
+
+async def test_a_queue_is_asked_for_its_own_entries_alone(spool: Spool) -> None:
+    """Of the others, of the held and of what is due later nothing is seen; entries in no queue are in the one without a name."""
+    await spool.commit([put("a", 4.0, queue="x"), put("b", 2.0, queue="y"), put("n", 1.0)])
+    await rest(spool)
+    await spool.commit([put("c", 3.0, queue="x"), put("h", 0.0, queue="x", held="by hand")])
+    assert due_ids(spool, "x", now=3.5) == ["c"]
+    assert due_ids(spool, "x") == ["c", "a"]
+    assert due_ids(spool, "x", limit=1) == ["c"]
+    assert due_ids(spool, "") == ["n"]
+    assert due_ids(spool, "nobody") == []
+    assert [spool.next_due(queue) for queue in ("x", "y", "", "nobody", None)] == [3.0, 2.0, 1.0, None, 1.0]
+
+
+async def test_the_queues_are_those_with_an_entry_that_is_not_held(spool: Spool) -> None:
+    """Each with its least due time; one whose entries are all held has none, and so is left out."""
+    await spool.commit([put("a", 4.0, queue="x"), put("b", 2.0, queue="y"), put("n", 7.0)])
+    await rest(spool)
+    await spool.commit([put("c", 3.0, queue="x"), put("h", 0.0, queue="z", held="by hand"), put("w", 9.0, queue="w")])
+    assert spool.queues() == {"": 7.0, "w": 9.0, "x": 3.0, "y": 2.0}
+
+
+async def test_the_census_counts_the_held_too(spool: Spool) -> None:
+    """Entries, the held among them, and the oldest of each queue that has any."""
+    await spool.commit([put("b", 4.0, queue="x"), put("c", 2.0, queue="y")])
+    await rest(spool)
+    await spool.commit([put("a", 3.0, queue="x"), put("d", 0.0, queue="x", held="by hand"), put("e", 0.0, queue="z", held="by hand")])
+    assert spool.census() == {"x": QueueCount(3, 1, "a"), "y": QueueCount(1, 0, "c"), "z": QueueCount(1, 1, "e")}
+
+
+async def test_what_is_held_leaves_its_queue_until_it_is_released(spool: Spool) -> None:
+    """A hold takes it out of what is due, a release brings it back, with or without a rest between."""
+    await spool.commit([put("a", 1.0, queue="x"), put("b", 2.0, queue="x")])
+    await rest(spool)
+    spool.append([Put(entry("a", 1.0, queue="x", held="by hand"))])
+    for _ in range(2):
+        assert (due_ids(spool, "x"), spool.next_due("x"), spool.queues()) == (["b"], 2.0, {"x": 2.0})
+        assert spool.census() == {"x": QueueCount(2, 1, "a")}
+        await rest(spool)
+    spool.append([Put(entry("b", 2.0, queue="x", held="by hand"))])
+    assert (due_ids(spool, "x"), spool.next_due("x"), spool.queues()) == ([], None, {})
+    await rest(spool)
+    spool.append([Put(entry("a", 1.0, queue="x"))])
+    for _ in range(2):
+        assert (due_ids(spool, "x"), spool.next_due("x"), spool.queues()) == (["a"], 1.0, {"x": 1.0})
+        assert spool.census() == {"x": QueueCount(2, 1, "a")}
+        await rest(spool)
+
+
+async def test_an_entry_that_moves_is_in_one_queue_only(spool: Spool) -> None:
+    """Also while the back-end still knows it in the old one; a queue without entries is gone."""
+    await spool.commit([put("a", 1.0, queue="x"), put("b", 2.0, queue="y")])
+    await rest(spool)
+    spool.append([Put(entry("a", 5.0, queue="y"))])
+    for _ in range(2):
+        assert (due_ids(spool, "x"), due_ids(spool, "y")) == ([], ["b", "a"])
+        assert (spool.queues(), spool.next_due("x")) == ({"y": 2.0}, None)
+        assert spool.census() == {"y": QueueCount(2, 0, "a")}
+        assert [found.id for found in spool.select(Query(queue="y")).entries] == ["a", "b"]
+        await rest(spool)
+    spool.append([Remove("b"), Put(entry("a", 0.5, queue="x"))])
+    for _ in range(2):
+        assert (spool.queues(), spool.census()) == ({"x": 0.5}, {"x": QueueCount(1, 0, "a")})
+        await rest(spool)
+
+
+async def test_one_call_may_put_an_entry_in_two_queues_and_the_last_counts(spool: Spool) -> None:
+    """In a group as among groups, the later state is the one that is kept."""
+    await spool.commit([put("a", 1.0, queue="x"), Put(entry("a", 1.0, queue="y"))])
+    assert (due_ids(spool, "x"), due_ids(spool, "y"), spool.queues()) == ([], ["a"], {"y": 1.0})
+    assert spool.census() == {"y": QueueCount(1, 0, "a")}
+
+
+async def test_a_commit_under_way_does_not_undo_the_append_behind_it(spool: Spool) -> None:
+    """The queue of the later call counts, whichever is visible first, and nothing is counted twice."""
+    await spool.commit([put("a", 1.0, queue="x"), put("b", 1.0, queue="x")])
+    await rest(spool)
+    done = spool.commit([Put(entry("a", 2.0, queue="y")), Put(entry("b", 2.0, queue="y")), put("c", 2.0, queue="y")])
+    spool.append([Put(entry("a", 3.0, queue="z")), Remove("c")])
+    await done
+    for _ in range(2):
+        assert spool.queues() == {"y": 2.0, "z": 3.0}
+        assert spool.census() == {"y": QueueCount(1, 0, "b"), "z": QueueCount(1, 0, "a")}
+        assert [due_ids(spool, queue) for queue in ("x", "y", "z")] == [[], ["b"], ["a"]]
+        await rest(spool)
+
+
+async def test_the_queues_are_as_they_were_after_a_restart(make: Callable[[], Spool]) -> None:
+    """Holds, moves and removals survive, and so do the counts."""
+    spool = make()
+    if isinstance(spool, MemorySpool):
+        pytest.skip("memory does not survive its process")
+    await spool.open()
+    await spool.commit([put(f"{number:03}", float(number % 7), queue=f"q{number % 5}") for number in range(100)])
+    await rest(spool)
+    spool.append([Put(entry(f"{number:03}", 1.0, queue="q0", held="by hand")) for number in range(1, 100, 10)])
+    spool.append([Put(entry(f"{number:03}", 9.5, queue="moved")) for number in range(2, 100, 10)])
+    spool.append([Remove(f"{number:03}") for number in range(3, 100, 5)])
+    before = (spool.queues(), spool.census(), spool.count())
+    orders = [due_ids(spool, queue) for queue in (None, *before[0])]
+    assert before[1]["q0"] == QueueCount(30, 10, "000")
+    assert "q3" not in before[1]
+    await spool.close()
+    spool = make()
+    assert (await spool.open()).damaged == []
+    assert (spool.queues(), spool.census(), spool.count()) == before
+    assert [due_ids(spool, queue) for queue in (None, *before[0])] == orders
+    await spool.close()
+
+
+async def test_what_is_asked_for_lies_behind_much_that_has_just_gone(spool: Spool) -> None:
+    """Many removals at the head of a queue hide nothing behind them, before and after they are settled."""
+    await spool.commit([put(f"{number:04}", float(number), queue="x") for number in range(3000)])
+    await rest(spool)
+    spool.append([Remove(f"{number:04}") for number in range(1, 2990)])
+    for _ in range(2):
+        assert due_ids(spool, "x", limit=3) == ["0000", "2990", "2991"]
+        assert (spool.next_due("x"), spool.census()) == (0.0, {"x": QueueCount(11, 0, "0000")})
+        await rest(spool)
+
+
 async def test_nothing_is_due_in_an_empty_spool(spool: Spool) -> None:
     """No entry, no time."""
     assert spool.next_due() is None
     assert spool.due(1e12) == []
+    assert (spool.due(math.inf, queue="x"), spool.next_due("x"), spool.queues(), spool.census()) == ([], None, {}, {})
     assert spool.select(Query()).entries == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import tempfile
 import threading
@@ -213,11 +214,15 @@ class Model(RuleBasedStateMachine):
         assert self.spool.count() == self.memory.count()
         assert _all(self.spool) == _all(self.memory)
         assert [self.spool.get(name) for name in NAMES] == [self.memory.get(name) for name in NAMES]
-        assert self.spool.next_due() == self.memory.next_due()
-        for now in (0.0, 2.0, 9.0):
-            ours, theirs = self.spool.due(now), self.memory.due(now)
-            assert [entry.due for entry in ours] == [entry.due for entry in theirs]
-            assert {entry.id for entry in ours} == {entry.id for entry in theirs}
+        assert self.spool.queues() == self.memory.queues()
+        assert self.spool.census() == self.memory.census()
+        for queue in (None, "", "x", "y", "z"):
+            assert self.spool.next_due(queue) == self.memory.next_due(queue)
+            for now, limit in ((0.0, 1), (2.0, 1000), (9.0, 2), (math.inf, 1000)):
+                assert self.spool.due(now, limit, queue) == self.memory.due(now, limit, queue)
+            for held, before in ((None, None), (True, None), (False, 2.5)):
+                query = Query(queue=queue, held=held, due_before=before)
+                assert self.spool.select(query, "entry-1", 3) == self.memory.select(query, "entry-1", 3)
         for entry in self.memory.select(Query()).entries:
             assert _content(self.spool, entry) == _content(self.memory, entry)
         assert [line for line in self.troubles if "broken on purpose" not in line] == []

@@ -23,6 +23,9 @@ from .contents import Contents
 from .due import DueOrder
 from .items import Item, Position, Settling, Slot, Stored, Where
 
+# Every question that goes through the index in order passes the rows that younger states hide; when these are more, they settle at once.
+HIDING = 2000
+
 
 class Known(Protocol):
     """What the table must know of the index."""
@@ -229,18 +232,21 @@ class Table:
         a crash that is the present state again, and neither the index nor the journal behind ``upto`` would have it.
 
         Args:
-            born_before: only what was asked for before this, in seconds of the monotonic clock.
+            born_before: only what was asked for before this, in seconds of the monotonic clock; or later, while more than HIDING rows of
+                the index are hidden.
             limit: at most so many.
         """
         chosen: dict[str, Slot] = {}
         upto, more = self.completed, False
+        hiding = sum(slot.indexed for slot in self.slots.values()) if len(self.slots) > HIDING else 0
         for key, slot in self.slots.items():
             more = len(chosen) >= limit
             durable = 0 < slot.where.sequence < self.completed.sequence
-            if more or slot.where.born > born_before or not durable:
+            if more or (slot.where.born > born_before and hiding <= HIDING) or not durable:
                 upto = slot.horizon
                 break
             chosen[key] = slot
+            hiding -= slot.indexed
         upto = self._before_hidden(upto)
         for key, slot in chosen.items():
             slot.indexed = True
