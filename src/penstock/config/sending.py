@@ -107,7 +107,7 @@ class DeliveryTable:
 
 @dataclass(slots=True)
 class RouteTable:
-    """``[route."example.org"]``, ``[route.".example.org"]`` with all below it, or ``[route."*"]``; what is not given is as in ``[delivery]``.
+    """``[route."example.org"]``, ``[route.".example.org"]`` with all below it, or ``[route."*"]``; what is missing is as in ``[delivery]``.
 
     Args:
         next_hop: "relay.example:587" (by its MX, or its addresses), "[192.0.2.1]:25" (without MX), "lmtp:[127.0.0.1]:24",
