@@ -97,7 +97,7 @@ class Nameserver:
         owner, rdtype = dns.name.from_text(name), dns.rdatatype.from_text(kind)
         rrset = self._records.get((owner, rdtype)) or dns.rrset.RRset(owner, dns.rdataclass.IN, rdtype)
         for value in values:
-            rrset.add(dns.rdata.from_text(dns.rdataclass.IN, rdtype, value, origin=dns.name.root), ttl)
+            rrset.add(dns.rdata.from_text(dns.rdataclass.IN, rdtype, value, origin=dns.name.root, relativize=False), ttl)
         rrset.update_ttl(ttl)
         self._records[owner, rdtype] = rrset
         self._names.update(_above(owner))

@@ -16,10 +16,10 @@ MAX_LABEL, MAX_NAME = 63, 253
 
 # Letters, digits and hyphens (RFC 1123 §2.1); an underscore is let through, as real hosts use it.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]*[a-z0-9_])?")
-# RFC 5895 §2.3: the ideographic full stop separates labels like a dot; with it go its wide and half-width forms.
+# RFC 5895 §2: the ideographic full stop separates labels like a dot; with it go its wide and half-width forms.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
-# RFC 5892 §2.1, LetterDigits without the upper-case letters, which are mapped before.
-_LETTER_DIGITS = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
+# RFC 5892 §2.1, LetterDigits; what is still upper case when the mapping is done is Cherokee, which folds that way.
+_LETTER_DIGITS = frozenset({"Ll", "Lu", "Lo", "Lm", "Mn", "Mc", "Nd"})
 # RFC 5892 §2.6 and Appendix A: what is part of words in Catalan, Greek, Hebrew, Sindhi, Tibetan, Japanese and Chinese, and is no letter.
 _WITHIN_WORDS = frozenset("-\u00b7\u0375\u05f3\u05f4\u06fd\u06fe\u0f0b\u30fb\u3007")
 # Letters of their own in IDNA2008, which folding would turn into others (RFC 5894 §7.2): sharp s, small and capital, and final sigma.
