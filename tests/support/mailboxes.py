@@ -47,10 +47,16 @@ class Comparison:
 
 
 class Mailboxes:
-    """All Maildirs and drop folders below a folder."""
+    """All Maildirs and drop folders below a folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where they are.
+        unix_lines: the files' lines end with LF alone, as most other servers deliver; they are compared as if with CRLF.
+    """
+
+    def __init__(self, folder: Path, *, unix_lines: bool = False) -> None:
         self.folder = folder
+        self._unix_lines = unix_lines
         self.copies: dict[str, list[Copy]] = {}
         self.strangers: list[Path] = []  # files without a token
         self._seen: set[str] = set()
@@ -68,6 +74,8 @@ class Mailboxes:
         except FileNotFoundError:  # moved while we looked
             return
         self._seen.add(path)
+        if self._unix_lines:
+            data = data.replace(b"\n", b"\r\n")
         found = inspect(data)
         if found is None:
             self.strangers.append(Path(path))

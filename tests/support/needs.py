@@ -19,6 +19,12 @@ PACKAGES = {
     "mount": "mount",
     "mkfs.ext4": "e2fsprogs",
     "openssl": "openssl",
+    "unshare": "util-linux",
+    "dovecot": "dovecot-lmtpd",
+    "slapd": "slapd",
+    "slapadd": "slapd",
+    "ldapsearch": "ldap-utils",
+    "setpriv": "util-linux",
 }
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 

@@ -64,6 +64,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     _groups.discard(process.pid)
 
 
+def stop(process: subprocess.Popen[bytes], seconds: float = 5.0) -> None:
+    """Asks a process to end with SIGTERM, as it then collects its own children; kills what is left of its group."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    end(process)
+
+
 def kill_group(pgid: int, signum: signal.Signals = signal.SIGKILL) -> None:
     """Sends a signal to a whole group; none left is fine."""
     with contextlib.suppress(ProcessLookupError):
