@@ -24,6 +24,8 @@ class ServerTable:
         hostname: how the server calls itself in banner, EHLO and Received; a full domain name.
         name: the name of this virtual server, for sinks.
         spool: the folder in which messages are kept, one sub-folder a worker.
+        control: the folder of the sockets by which ``penstock queue``, ``mailq`` and ``sendmail`` reach the workers.
+        submit_group: a group of the system whose members may hand in mail with ``sendmail``; "" for the server's user and root alone.
         workers: processes; 0 for one a core.
         recipient_delimiter: what follows it in a local part is detail, not name, as in alice+lists; "" for none.
         drain: how long transactions under way may take when the server stops.
@@ -32,6 +34,8 @@ class ServerTable:
     hostname: str = field(default_factory=socket.getfqdn)
     name: str = "default"
     spool: Path = Path("penstock-data/spool")
+    control: Path = Path("penstock-data/run")
+    submit_group: str = ""
     workers: int = 0
     recipient_delimiter: str = "+"
     drain: Duration = Duration(300)
