@@ -1,4 +1,6 @@
-"""A Postfix of its own in a temporary folder: a peer to send mail with, and to measure against.
+"""A Postfix of its own in a temporary folder: a peer to send mail with, to send mail to, and to measure against.
+
+``Postfix(relaying_to(host, port))`` passes all mail on; ``Postfix(receiving("remote.example"))`` takes mail for domains into a Maildir.
 
 Nothing of the machine's own Postfix is touched: configuration, queue, data and log are all below one folder, and
 ``master`` runs in the foreground as our child, so it dies with us. Needs root, since Postfix gives up rights by
@@ -14,6 +16,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from .certificates import Certificate
+from .mailboxes import Mailboxes
 from .needs import program
 from .processes import end, spawn
 from .waiting import wait_until
@@ -59,6 +63,8 @@ verify unix - - n - 1 verify
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
+lmtp unix - - n - - lmtp
+virtual unix - n n - - virtual
 relay unix - - n - - smtp
 showq unix n - n - - showq
 error unix - - n - - error
@@ -66,15 +72,44 @@ retry unix - - n - - error
 discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
+
+
+RECEIVING = """\
+virtual_mailbox_domains = {domains}
+virtual_mailbox_base = {{folder}}/mail
+virtual_mailbox_maps = static:all/
+virtual_mailbox_limit = 0
+virtual_minimum_uid = 1
+virtual_uid_maps = static:65534
+virtual_gid_maps = static:65534
+smtpd_recipient_restrictions = check_recipient_access inline:{{{{ unknown@ = 550 5.1.1 no such user }}, {{ busy@ = 450 4.2.0 try again }}}}
+"""
+
+
+def relaying_to(host: str, port: int) -> str:
+    """Lines for main.cf that pass all mail on to one place, and try again soon when that fails."""
+    return f"relayhost = [{host}]:{port}\nminimal_backoff_time = 1s\nmaximal_backoff_time = 2s\nqueue_run_delay = 1s\n"
+
+
+def receiving(*domains: str, certificate: Certificate | None = None) -> str:
+    """Lines for main.cf that take all mail for domains into the Maildir ``mail/all``, with STARTTLS when there is a certificate.
+
+    The local parts ``unknown`` and ``busy`` are refused with 550 and 450.
+    """
+    text = RECEIVING.format(domains=" ".join(domains))
+    if certificate is not None:
+        text += f"smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {certificate.certificate}\nsmtpd_tls_key_file = {certificate.key}\n"
+    return text
 
 
 class Postfix:
     """One instance; a context manager.
 
     Args:
-        more: lines for main.cf, e.g. ``relayhost = [127.0.0.1]:2525``.
+        more: lines for main.cf, e.g. ``relayhost = [127.0.0.1]:2525``; ``{folder}`` in it is replaced by its folder.
         parent: where its folder is made; must be open to the user postfix.
     """
 
@@ -83,10 +118,12 @@ class Postfix:
         self.folder.chmod(0o755)
         self.port = _free_port()
         self._daemons = Path(_postconf("daemon_directory"))
-        for name in ("queue", "data", "log"):
+        for name in ("queue", "data", "log", "mail"):
             (self.folder / name).mkdir()
         shutil.chown(self.folder / "data", "postfix")
-        main = MAIN.format(folder=self.folder, daemons=self._daemons, more=more)
+        shutil.chown(self.folder / "mail", "nobody", "nogroup")
+        self.mailboxes = Mailboxes(self.folder / "mail", unix_lines=True)
+        main = MAIN.format(folder=self.folder, daemons=self._daemons, more=more.replace("{folder}", str(self.folder)))
         (self.folder / "main.cf").write_text(main)
         (self.folder / "master.cf").write_text(MASTER.format(port=self.port))
 
