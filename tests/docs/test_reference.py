@@ -14,6 +14,8 @@ from penstock import Match, verdicts
 from penstock.config import schema
 from penstock.config.load import convert
 from penstock.events.catalog import CATALOG, Event, summary
+from penstock.events.event import InSession
+from penstock.events.outbound import OutboundEvent
 from penstock.events.rule import impossible
 
 from .pages import ROOT, rows, sections
@@ -22,7 +24,7 @@ EVENTS = ROOT / "docs" / "events.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 # What the server itself uses of an event object; not for sinks.
-INTERNAL = {"work", "offered"}
+INTERNAL = {"work", "offered", "keep", "check", "editable", "kept"}
 
 
 def test_every_event_has_its_section_in_order_of_the_session() -> None:
@@ -47,7 +49,7 @@ def test_an_event_is_described_as_it_is(name: str) -> None:
 
 
 def _always_has_session(name: str) -> bool:
-    return name not in ("Submission", "LocalDelivery", "Delivered")
+    return issubclass(CATALOG[name], InSession | OutboundEvent)
 
 
 def test_verdicts_are_shown_with_their_defaults() -> None:
@@ -71,6 +73,10 @@ TABLES = {
     "[retry]": schema.RetryTable,
     "[relay]": schema.RelayTable,
     '[domain."example.com"]': schema.DomainTable,
+    '[route."example.org"]': schema.RouteTable,
+    "[delivery]": schema.DeliveryTable,
+    "[dns]": schema.DnsTable,
+    "[notices]": schema.NoticesTable,
     "[[binding]]": schema.BindingTable,
     "[log]": schema.LogTable,
 }
