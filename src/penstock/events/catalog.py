@@ -12,6 +12,7 @@ from ..mail.address import Address
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.reply import Reply
 from . import verdict as v
+from . import verdict_transit as t
 from .event import Event as Event
 from .event import InSession, MessageEvent, OneRecipient, Report, SessionEvent, TransactionEvent
 from .outbound import BeforeData, Connecting, MessageStart, PerRecipient, ServerResponse, SessionEnd, SessionStart
@@ -199,7 +200,7 @@ class Submission(MessageEvent):
 class LocalDelivery(OneRecipient, MessageEvent):
     """A recipient is to be served here."""
 
-    admits = (v.Delivered, v.Defer, v.Bounce, v.Forward)
+    admits = (v.Delivered, v.Defer, v.Bounce, v.Forward, v.Drop, t.Reroute)
     __slots__ = ()
 
 

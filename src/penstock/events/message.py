@@ -33,6 +33,8 @@ from .work import Backplane, MessageWork, Scope
 
 # Whether a view shows a message of the server's, or one that its sink made, and has or has not submitted yet.
 Fate = Literal["shown", "new", "submitted"]
+# A copy of a copy of a copy ... this often is a loop.
+MAX_DEPTH = 50
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
@@ -203,6 +205,8 @@ class Message:
         self._need_whole()
         if self.fate != "shown":
             raise ValueError("a message from new_message cannot be forked; make another one")
+        if self.work.record.depth >= MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} forks led to one another: this is a loop")
         moved = []
         for wanted in list(recipients):
             recipient = wanted if isinstance(wanted, Recipient) else self.recipients.find(wanted)
@@ -214,7 +218,7 @@ class Message:
             raise ValueError("a fork needs at least one recipient")
         record, content = self._settled()
         record.envelope.recipients, record.state = list(moved), deepcopy(record.state)
-        record.id, record.parent = self._server.new_id(), self.id
+        record.id, record.parent, record.depth = self._server.new_id(), self.id, record.depth + 1
         child_work = MessageWork(record, content, self.work.content_id)
         child_work.rewritten = self.work.rewritten or self._content is not None
         child = Message(child_work, self._scope, self._server)

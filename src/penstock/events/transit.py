@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..mail.envelope import Recipient
+from ..mail.message import keep_recipient
 from ..mail.nexthop import NextHop
 from . import verdict as v
 from . import verdict_transit as t
 from .event import Event, MessageEvent, SessionEvent
 from .resolve import Item
+from .views import ShownRecipient
 from .work import Facts, MessageWork, Scope
 
 _STAGE = (v.Drop, v.Bounce, v.Defer, v.Quarantine)
@@ -61,21 +63,44 @@ class Resolve(MessageEvent):
         self._items = None
 
     def commit(self) -> None:
+        # What can be refused comes first; a copy is kept, since the handler may hold on to its own.
+        kept = self.kept if self._items is None else tuple(_kept_item(item) for item in self._items)
         super().commit()
-        if self._items is not None:
-            self.kept = self._items
+        self.kept = kept
+
+
+def _kept_item(item: Item) -> Item:
+    """The item as it can be kept. Raises TypeError for attributes that are not plain data."""
+    kept = item.copy()
+    if kept.attributes:
+        kept.attributes = keep_recipient(Recipient(kept.address, properties=kept.attributes)).properties
+    return kept
 
 
 class Categorized(MessageEvent):
-    """All addresses are resolved. ``variants`` are the groups of recipients that need a copy of their own, the common group first."""
+    """All addresses are resolved. ``variants`` are the groups of recipients that need a copy of their own, the common group first.
+
+    A Split makes a copy for each of its groups; the next binding is asked about each of them.
+    """
 
     admits = (*_STAGE, t.Split)
+    edits = (t.Split,)
     stage = True
     __slots__ = ("variants",)
 
     def __init__(self, facts: Facts, variants: tuple[tuple[Recipient, ...], ...], attempt: int = 1) -> None:
         super().__init__(facts, attempt)
         self.variants = variants
+
+    def judge(self, verdict: v.Verdict) -> object:
+        assert isinstance(verdict, t.Split)
+        # The copies are drafts like all else that a handler makes: they count when the event is committed.
+        for group in verdict.groups:
+            self.message.fork(group)
+        return verdict
+
+    def edit(self, edit: object) -> None:
+        """Does nothing more: the copies came to count with the commit."""
 
 
 class PostCategorize(MessageEvent):
@@ -89,31 +114,37 @@ class PostCategorize(MessageEvent):
 class Route(MessageEvent):
     """A next hop is wanted for the recipients of one domain.
 
-    ``destination`` is the domain, ``recipients`` are those who go there, ``proposal`` is what has been proposed so far, which a handler may
-    replace by answering with another RouteTo, or leave. All bindings are asked: a RouteTo goes on with the next one; Unreachable and Hold
-    are final.
+    ``destination`` is the domain, ``recipients`` are those who go there, for reading, ``proposal`` is what has been proposed so far, which a
+    handler may replace by answering with another RouteTo, or leave; it is None where no way is known. All bindings are asked: a RouteTo goes
+    on with the next one; Unreachable and Hold are final.
     """
 
     admits = (t.RouteTo, t.Unreachable, t.Hold)
     edits = (t.RouteTo,)
-    __slots__ = ("destination", "message_class", "proposal", "recipients")
+    __slots__ = ("_routed", "destination", "message_class", "proposal")
 
-    def __init__(self, facts: Facts, destination: str, recipients: tuple[Recipient, ...], proposal: t.RouteTo) -> None:
+    def __init__(self, facts: Facts, destination: str, recipients: tuple[Recipient, ...], proposal: t.RouteTo | None) -> None:
         super().__init__(facts)
         self.destination = destination
-        self.recipients = recipients
+        self._routed = recipients
         self.message_class = facts.message.record.message_class if facts.message else ""
         self.proposal = proposal
 
     @property
-    def next_hop(self) -> NextHop:
-        """The next hop of the present proposal."""
-        return t.as_next_hop(self.proposal.next_hop)
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Who goes there."""
+        return tuple(ShownRecipient.of(recipient) for recipient in self._routed)
+
+    @property
+    def next_hop(self) -> NextHop | None:
+        """The next hop of the present proposal, if there is one."""
+        return t.as_next_hop(self.proposal.next_hop) if self.proposal is not None else None
 
     def recipients_now(self) -> Sequence[Recipient]:
-        return self.recipients
+        return self._routed
 
-    _shown_recipients = recipients_now
+    def _shown_recipients(self) -> Sequence[Recipient]:
+        return self.recipients
 
     def judge(self, verdict: v.Verdict) -> t.RouteTo:
         assert isinstance(verdict, t.RouteTo)

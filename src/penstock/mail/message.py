@@ -45,6 +45,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
         depth: how many forks led here; ends loops.
         tried: when delivery was last tried, in seconds since 1970; 0 for never.
         told: when the sender was told of a delay, in seconds since 1970; 0 for never.
+        schedule: when the queue that routing chose is worked on, as RouteTo says it; "" for what the configuration says.
     """
 
     id: str
@@ -72,6 +73,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
     depth: int = 0
     tried: float = 0.0
     told: float = 0.0
+    schedule: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
