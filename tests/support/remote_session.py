@@ -57,6 +57,7 @@ class Record:
         logins: mechanism, user and password of each AUTH, good or not.
         faults: what the client should not have done.
         end: why it ended: ``QUIT``, or what happened.
+        server_name: what the client asked for in TLS, known after the EHLO in it.
     """
 
     number: int
@@ -111,8 +112,6 @@ class Session:
                 await self._command()
         except Gone as gone:
             self.record.end = self.record.end or str(gone)
-        finally:
-            self.record.server_name = self.wire.server_name
 
     async def say(self, data: bytes, code: int | None = None) -> None:
         """Sends octets that count as a reply with this code; the first at a place is the one that counts."""
@@ -185,6 +184,7 @@ class Session:
 
     async def _ehlo(self) -> None:
         verb = self.record.commands[-1][:4].upper()
+        self.record.server_name = self.wire.server_name
         if self._face.lmtp is not (verb == "LHLO"):
             self._fault(f"{verb} in {'LMTP' if self._face.lmtp else 'SMTP'}")
         extensions = list(self._face.extensions)
