@@ -1,188 +1,287 @@
-"""What becomes of a message after its recipients were tried: forgotten, put off, reported as failed, or held; always in one atomic group.
+"""What becomes of a message after its recipients were tried: forgotten, put off, reported, sent elsewhere, or held; always in one atomic group.
 
 The report about a failure is written in the same group as the removal of what failed, so a crash can neither lose the report nor send two.
+Recipients that wait for different things (another time, another queue, an administrator) become messages of their own, which share the
+content: so a time that a sink asked for one of them is kept, and the others need not wait for it. Rejected: one entry with the earliest of
+all times, which would try a recipient before the time that was asked for it.
+
+While a sink is waited for that is asked about a report, the message is as it was, but for the recipients that are served already: those are
+taken off before, so that a crash within that time does not send them a second copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..events.dispatch import Outcome
-from ..events.recipients import Recipients
-from ..events.verdict import Bounce, Defer, Delivered, Forward
+from ..errors import StorageUnavailable
+from ..events.dispatch import Step
+from ..events.reports import Step as Tracking
 from ..events.work import MessageWork
-from ..mail.content import MemoryContent
 from ..mail.envelope import Recipient
-from ..mail.header import split_header
 from ..mail.message import MessageRecord, encode_record
-from ..mail.report import Failure, ReportFacts, failure_report, report_envelope, wants_report
-from ..queue.policy import RetryPolicy
-from ..queue.scheduler import Scheduler
+from ..queue.policy import Policies
 from ..storage.base import Change, Entry, Put, Remove
+from .judge import Judged, judge, moved, needs_no_report, reason_of
+from .notices import Drafted, Notices, NoticeSettings
+from .outcome import Action, Result
 from .stage import Stage
+from .tell import Teller, names_of
 
 if TYPE_CHECKING:
-    from .deliver import Result
-    from .pipeline import Parts
+    from .parts import Shop
 
-_FORWARDS = "penstock.forwards"
-# Forwarding from one local address to the next this often is a loop.
-MAX_FORWARDS = 10
-_EXPIRED = Bounce("4.4.7", "The message could not be delivered for too long")
+# How long a message rests when what became of it could not be recorded for want of room.
+NO_ROOM_WAIT = 60.0
+_OVER = frozenset({Action.DELIVERED, Action.RELAYED, Action.FAILED, Action.EXPIRED, Action.DROPPED, Action.EXPANDED})
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
-    """Recipients that wait for the same thing: when they are due, or why they are held, and whether that is a deferral."""
+class Place:
+    """Where recipients wait: the stage and the queue, when they are due, and why they are held."""
 
-    recipients: list[Recipient]
-    due: float
-    held: str
-    deferrals: int
+    stage: Stage
+    queue: str
+    due: float = 0.0
+    held: str = ""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """The recipients that wait at one place.
+
+    Args:
+        recipients: who.
+        deferrals: how much more often they were put off now.
+        anew: whether they begin something new, so that what was counted before counts no more.
+    """
+
+    recipients: list[Recipient] = field(default_factory=list)
+    deferrals: int = 0
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a message, or one look at it.
+
+    Args:
+        work: the message.
+        queue: the queue that it is in, "" before it is routed.
+        now: when the try ended, in seconds since 1970.
+        tried: when it was tried last: ``now``, or earlier where it was only looked at.
+    """
+
+    work: MessageWork
+    queue: str
+    now: float
+    tried: float
 
 
 class Settler:
     """Records outcomes.
 
     Args:
-        parts: what transport works with.
-        retry: when deferred mail is tried again.
-        scheduler: is told when something will be due.
+        shop: what every part of transport is given.
+        policies: when to try again, when to tell of a delay and when to give up; None for the same everywhere, as the settings say.
+        notices: how reports are sent.
     """
 
-    def __init__(self, parts: Parts, retry: RetryPolicy, scheduler: Scheduler) -> None:
-        self._parts = parts
-        self._spool = parts.spool
-        self._log = parts.log
-        self._retry = retry
-        self._scheduler = scheduler
+    def __init__(self, shop: Shop, policies: Policies | None = None, notices: NoticeSettings | None = None) -> None:
+        self._parts = shop.parts
+        self._spool = shop.parts.spool
+        self._scheduler = shop.scheduler
+        self._large = shop.settings.large
+        self._policies = policies or Policies(shop.settings.retry)
+        self._notices = Notices(shop, notices or NoticeSettings())
+        self._teller = Teller(shop)
 
-    def settle(self, work: MessageWork, results: list[Result]) -> bool:
-        """Records what came of one round of deliveries; True when forwarding left recipients to serve now."""
-        if all(type(outcome.verdict) is Delivered for _, outcome in results):
+    def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
+        """Records what came of a try, as ``Handover`` says; without a queue the message stays at the stage that it is at."""
+        if all(map(needs_no_report, results)):
             self._spool.append([Remove(work.record.id)])
-            return False
-        failures, deferred, unserved, forwarded = _sort(results)
-        due = self._put_off(work, deferred, failures)
-        changes = self._report(work, failures)
-        groups = [_Group([r for r, _ in deferred], due, "", 1)] if deferred and due is not None else []
-        groups += [_Group(forwarded, 0.0, "", 0)] if forwarded else []
-        groups += self._unserved(work, unserved) if unserved else []
-        if not groups:
-            changes.append(Remove(work.record.id))
-        # Each group waits for something else, so each becomes a message of its own; the content is shared.
-        for number, group in enumerate(groups):
-            changes.append(self._keep(work, group, new=number > 0))
-        self._spool.append(changes)
-        if not groups:
-            return False
-        work.record.envelope.recipients = groups[0].recipients
-        work.record.deferrals += groups[0].deferrals
-        return bool(forwarded) and groups[0].recipients is forwarded
-
-    def _keep(self, work: MessageWork, group: _Group, new: bool) -> Change:
-        """The change that keeps a group of recipients: as the message itself, or as a new one."""
-        record = msgspec.structs.replace(
-            work.record,
-            envelope=msgspec.structs.replace(work.record.envelope, recipients=group.recipients),
-            deferrals=work.record.deferrals + group.deferrals,
-        )
-        if new:
-            record.id, record.parent = self._parts.server.new_id(), work.record.id
-        if not group.held and (new or group.due):
-            self._scheduler.soon(group.due or self._parts.server.now())
-        return Put(Entry(record.id, Stage.ROUTED.value, encode_record(record), work.content_id, "", group.due, group.held))
-
-    def bounce_all(self, work: MessageWork, verdict: Bounce) -> list[Change]:
-        """The changes that end a message and report all its recipients as failed."""
-        failures = [Failure(r, verdict.enhanced, verdict.text) for r in work.record.envelope.recipients]
-        return [*self._report(work, failures), Remove(work.record.id)]
-
-    def next_due(self, record: MessageRecord, verdict: Defer) -> float | None:
-        """When to try again, in seconds since 1970; None when the message waited for too long."""
-        now = self._parts.server.now()
-        due = self._retry.next_due(record.id, record.deferrals, record.received, now)
-        if due is None or verdict.after is None:
-            return due
-        return now + max(verdict.after.total_seconds(), 0.0)
-
-    def _put_off(self, work: MessageWork, deferred: list[tuple[Recipient, Defer]], failures: list[Failure]) -> float | None:
-        """When the deferred ones are due; those that waited for too long become failures, and None is returned."""
-        if not deferred:
-            return 0.0
-        times = [self.next_due(work.record, verdict) for _, verdict in deferred]
-        if None in times:
-            failures += [Failure(r, _EXPIRED.enhanced, f"{_EXPIRED.text}; last: {v.text}") for r, v in deferred]
+            for result in results:
+                self._teller.outcome(work, queue, result)
             return None
-        for recipient, verdict in deferred:
-            self._log.info("deferred", message=work.record.id, to=str(recipient.address), reason=verdict.text, until=times[0])
-        return min(t for t in times if t is not None)
+        now = self._parts.server.now()
+        return self._settle(Try(work, queue, now, now), results)
 
-    def _unserved(self, work: MessageWork, unserved: list[Recipient]) -> list[_Group]:
-        """Recipients that no sink takes are held; but a report that nobody takes ends, or anybody could fill the spool with them."""
-        names = ", ".join(str(r.address) for r in unserved)
+    def aged(self, work: MessageWork, queue: str, why: str) -> Step:
+        """Gives up what has waited for too long, and tells of the delay where it is time, without a try; else changes nothing.
+
+        Args:
+            work: the message.
+            queue: the queue that it waits in.
+            why: why it waits, where its recipients do not say.
+        """
+        results = [Result(r, Action.DEFERRED, "4.4.1", r.reason or why, wide=True) for r in work.record.envelope.recipients]
+        now = self._parts.server.now()
+        look = Try(work, queue, now, work.record.tried)
+        judged = judge(work.record, results, self._policies, now, look.tried)
+        if not judged.told and all(result.action is Action.DEFERRED for result in judged.results):
+            return None
+        return self._report(look, judged)
+
+    def quarantined(self, work: MessageWork, reason: str, by: str) -> None:
+        """Tells that a message was put aside; who put it aside recorded it."""
+        self._teller.quarantined(work, reason, by)
+
+    def _settle(self, trial: Try, results: Sequence[Result]) -> Step:
+        return self._report(trial, judge(trial.work.record, results, self._policies, trial.now, trial.tried))
+
+    def _report(self, trial: Try, judged: Judged) -> Step:
+        """Asks about the reports that are due, and goes on when they are written."""
+        if not judged.due:
+            return self._record(trial, judged, Drafted())
+        return self._notices.make(
+            trial.work, judged.due, lambda drafted: self._record(trial, judged, drafted), lambda: self._take_off(trial.work, judged)
+        )
+
+    def _take_off(self, work: MessageWork, judged: Judged) -> None:
+        """Takes off who is served already and not waited for, before something is waited for."""
+        served = {id(result.recipient) for result in judged.results if needs_no_report(result)}
+        current = self._spool.get(work.record.id)
+        if not served or current is None:
+            return
+        rest = [result.recipient for result in judged.results if id(result.recipient) not in served]
+        record = msgspec.structs.replace(work.record, envelope=_with(work.record, rest).envelope)
+        self._spool.append([Put(msgspec.structs.replace(current, record=encode_record(record)))])
+
+    def _record(self, trial: Try, judged: Judged, drafted: Drafted) -> Step:
+        """Makes the changes: reports, and what is left of the message."""
+        work = trial.work
+        # Read now: an administrator may have held, released or removed it while it was worked on.
+        current = self._spool.get(work.record.id)
+        places = self._places(trial, judged, current) if current is not None else {}
+        changes: list[Change] = [*drafted.changes, *self._kept(trial, judged, places)]
+        if current is not None and not places:
+            changes.append(Remove(work.record.id))
+
+        def over() -> None:
+            self._tell(trial, judged, drafted, places)
+            self._wake(places, bool(drafted.changes))
+
+        if drafted.octets >= self._large:
+            return self._commit(trial, judged, changes, over)
+        if changes:
+            self._spool.append(changes)
+        over()
+        return None
+
+    async def _commit(self, trial: Try, judged: Judged, changes: list[Change], over: Callable[[], None]) -> None:
+        """Makes changes with much new content: those are not appended, as a full disk has to be noticed."""
+        try:
+            await self._spool.commit(changes)
+        except StorageUnavailable as error:
+            message_id, due = trial.work.record.id, self._parts.server.now() + NO_ROOM_WAIT
+            self._parts.log.warning("an outcome cannot be recorded, it will be repeated", message=message_id, error=str(error))
+            self._take_off(trial.work, judged)
+            entry = self._spool.get(message_id)
+            if entry is not None:
+                self._spool.append([Put(msgspec.structs.replace(entry, due=due))])
+                self._wake({Place(Stage(entry.stage), entry.queue, due): Waiting()}, False)
+            return
+        over()
+
+    def _places(self, trial: Try, judged: Judged, current: Entry) -> dict[Place, Waiting]:
+        """Who waits where, the present place first."""
+        held, now = current.held, trial.now
+        routed = Stage(current.stage) is Stage.ROUTED
+        stage = Stage.ROUTED if trial.queue else Stage(current.stage)
+        # Whoever moved it to another queue meanwhile wants it to stay there.
+        queue = current.queue if routed and current.queue else trial.queue
+        places: dict[Place, Waiting] = {}
+
+        def add(place: Place, recipients: list[Recipient], deferrals: int = 0, anew: bool = False) -> None:
+            waiting = places.setdefault(place, Waiting(deferrals=deferrals, anew=anew))
+            waiting.recipients += recipients
+
+        for result in judged.results:
+            recipient = result.recipient
+            if result.action is Action.DEFERRED:
+                due = current.due if result.wide else self._due(trial, result)
+                recipient.reason = reason_of(result) or recipient.reason
+                add(Place(stage, queue, due, held), [recipient], 0 if result.wide else 1)
+            elif result.action is Action.FORWARDED:
+                add(Place(Stage.PRECATEGORIZED, "", 0.0, held), moved(result), anew=True)
+            elif result.action is Action.REROUTED:
+                # A delivery here has a queue for each domain.
+                hop = f"local:{recipient.address.domain}" if result.next_hop == "local" else result.next_hop
+                add(Place(Stage.ROUTED, hop, 0.0, held), moved(result), anew=True)
+        unserved = self._unserved(trial.work, judged)
+        if unserved:
+            add(Place(stage, queue, now, held or f"nothing delivers to {names_of(unserved)}"), unserved)
+        return places
+
+    def _due(self, trial: Try, result: Result) -> float:
+        """When a recipient that was put off is tried again."""
+        if result.after is not None:
+            return trial.now + max(result.after.total_seconds(), 0.0)
+        record = trial.work.record
+        policy = self._policies.of(result.recipient.address.domain)
+        due = policy.next_due(record.id, record.deferrals, record.received, trial.now)
+        return trial.now if due is None else due
+
+    def _unserved(self, work: MessageWork, judged: Judged) -> list[Recipient]:
+        """Recipients that no sink takes, which are held; but a report that nobody takes ends, or anybody could fill the spool with them."""
+        unserved = [result.recipient for result in judged.results if result.action is Action.UNSERVED]
+        if not unserved:
+            return []
         if work.record.origin == "dsn":
-            self._log.warning("a report could not be delivered and is dropped", message=work.record.id, to=names)
+            self._parts.log.warning("a report could not be delivered and is dropped", message=work.record.id, to=names_of(unserved))
             return []
-        self._log.warning("held: nothing delivers to these recipients", message=work.record.id, to=names)
-        return [_Group(unserved, 0.0, f"nothing delivers to {names}", 0)]
+        self._parts.log.warning("held: nothing delivers to these recipients", message=work.record.id, to=names_of(unserved))
+        return unserved
 
-    def _report(self, work: MessageWork, failures: list[Failure]) -> list[Change]:
-        """The change that submits a DSN, if one is due. Mail from the null path is answered by nobody (RFC 5321 §4.5.5)."""
-        for failure in failures:
-            self._log.info("failed", message=work.record.id, to=str(failure.recipient.address), status=failure.status, reason=failure.text)
-        told = [f for f in failures if wants_report(f.recipient)]
-        sender = work.record.envelope.sender
-        if not told:
-            return []
-        if sender.is_null:
-            self._log.warning("a report could not be delivered and is dropped", message=work.record.id)
-            return []
-        server, old = self._parts.server, work.record
-        header = old.header if old.header is not None else (work.content.read(0, 1024 * 1024) if work.content else b"")
-        report_id = server.new_id()
-        facts = ReportFacts(server.hostname, report_id, old.id, old.envelope, split_header(header)[0], old.received, server.now())
-        raw = failure_report(facts, told)
-        record = MessageRecord(report_id, server.now(), report_envelope(sender), "dsn", "internal", len(raw), parent=old.id)
-        self._scheduler.soon(server.now())
-        return [Put(Entry(report_id, Stage.SUBMITTED.value, encode_record(record), report_id), MemoryContent(raw))]
+    def _kept(self, trial: Try, judged: Judged, places: dict[Place, Waiting]) -> list[Put]:
+        """The changes that keep who waits: at the first place as the message itself, at the others as messages of their own."""
+        puts, old = [], trial.work.record
+        for number, (place, waiting) in enumerate(places.items()):
+            record = _with(old, waiting.recipients)
+            if waiting.anew:
+                record.done, record.attempt, record.deferrals = [], 0, 0
+            else:
+                record.deferrals += waiting.deferrals
+                record.tried = trial.tried
+                record.told = trial.now if judged.told else old.told
+            if number:
+                record.id, record.parent = self._parts.server.new_id(), old.id
+            entry = Entry(record.id, place.stage.value, encode_record(record), trial.work.content_id, place.queue, place.due, place.held)
+            puts.append(Put(entry))
+        return puts
+
+    def _tell(self, trial: Try, judged: Judged, drafted: Drafted, places: dict[Place, Waiting]) -> None:
+        until = {id(r): place.due for place, waiting in places.items() for r in waiting.recipients}
+        for result in judged.results:
+            # Who was only looked at, or was removed by an administrator meanwhile, was not put off by anything.
+            if result.action is not Action.DEFERRED:
+                if result.action in _OVER or places:
+                    self._teller.outcome(trial.work, trial.queue, result)
+            elif trial.tried == trial.now and id(result.recipient) in until:
+                due = 0.0 if result.wide else until[id(result.recipient)]
+                self._teller.outcome(trial.work, trial.queue, result, due)
+        for report, due_report in drafted.sent:
+            to, about = str(report.record.envelope.recipients[0].address), trial.work.record.id
+            self._parts.log.info("reported", message=report.record.id, about=about, to=to, kind=due_report.kind)
+            self._teller.tracked(report, Tracking.REPORT_GENERATED, {"about": about, "kind": due_report.kind})
+
+    def _wake(self, places: dict[Place, Waiting], drafted: bool) -> None:
+        """Tells the queues of what will be due in them."""
+        now = self._parts.server.now()
+        if drafted:
+            self._scheduler.soon(now)
+        for place in places:
+            if place.held:
+                continue
+            if place.queue:
+                self._scheduler.later(place.queue, place.due)
+            else:
+                self._scheduler.soon(place.due or now)
 
 
-def _sort(
-    results: Iterable[tuple[Recipient, Outcome]],
-) -> tuple[list[Failure], list[tuple[Recipient, Defer]], list[Recipient], list[Recipient]]:
-    """The results by kind: failed, deferred, unserved, and whom a forward leads to."""
-    failures: list[Failure] = []
-    deferred: list[tuple[Recipient, Defer]] = []
-    unserved: list[Recipient] = []
-    forwarded: list[Recipient] = []
-    for recipient, outcome in results:
-        verdict = outcome.verdict
-        if verdict is None:
-            unserved.append(recipient)
-        elif isinstance(verdict, Bounce):
-            failures.append(Failure(recipient, verdict.enhanced, verdict.text))
-        elif isinstance(verdict, Defer):
-            deferred.append((recipient, verdict))
-        elif isinstance(verdict, Forward):
-            _forward(recipient, verdict, forwarded, failures)
-        elif not isinstance(verdict, Delivered):  # a sink that failed with on_error = "reject"
-            failures.append(Failure(recipient, "5.3.0", "The mail system failed"))
-    return failures, deferred, unserved, forwarded
-
-
-def _forward(recipient: Recipient, verdict: Forward, forwarded: list[Recipient], failures: list[Failure]) -> None:
-    """Puts other recipients in the place of one, with its properties and DSN parameters (RFC 3461 §5.2.7)."""
-    times = int(recipient.properties.get(_FORWARDS, 0)) + 1
-    if times > MAX_FORWARDS:
-        failures.append(Failure(recipient, "5.4.6", "The address is forwarded in a loop"))
-        return
-    listed = Recipients(forwarded)
-    for address in verdict.addresses:
-        orcpt = recipient.orcpt or f"rfc822;{recipient.address}"
-        properties = {**recipient.properties, _FORWARDS: times}
-        listed.add(address, notify=recipient.notify, orcpt=orcpt, properties=properties)
+def _with(record: MessageRecord, recipients: list[Recipient]) -> MessageRecord:
+    """The record of the same message to other recipients."""
+    return msgspec.structs.replace(record, envelope=msgspec.structs.replace(record.envelope, recipients=recipients))
