@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from support.misbehaviour import BOUNCED, DEFERRED, DELIVERED, UNCERTAIN, Behaviour, Outcome, Security
 
-PATIENCE = 0.4
+PATIENCE = 0.5
 LONGEST_REPLY = 128 * 1024
 LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*))?\r?\n")
 

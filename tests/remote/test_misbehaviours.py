@@ -42,7 +42,7 @@ async def test_a_careful_client_gets_an_outcome_that_is_expected(behaviour: Beha
                 assert remote.copies()[address] == 1
         assert remote.faults == [] or behaviour.name in OUT_OF_TURN
         assert behaviour.remote_may_have or not remote.taken()
-        assert took < (2.0 if behaviour.times_out else 0.9)
+        assert took < 4.0  # some tenths of a second, on a machine that is not busy
         if behaviour.later:
             assert await _attempt(behaviour, remote, pipelining=pipelining) == behaviour.later
 

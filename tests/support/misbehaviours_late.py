@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .misbehaviour import (
     ANY,
     BOUNCED,
@@ -47,7 +49,7 @@ def content(name: str, steps: Steps, outcome: Outcome, *, times_out: bool = Fals
     return Behaviour(name, Script(steps, face), (outcome,), bool(outcome & (DELIVERED | UNCERTAIN)), BIG, times_out=times_out)
 
 
-REFUSED_ALL = {Phase.RCPT: reply("550 5.1.1 No such user"), Phase.DATA: reply("354 Go ahead")}
+REFUSED_ALL: Steps = {Phase.RCPT: reply("550 5.1.1 No such user"), Phase.DATA: reply("354 Go ahead")}
 DATA = [
     behaviour("data-550", {Phase.DATA: reply("550 5.7.1 No")}, BOUNCED, BOUNCED, face=PLAIN),
     behaviour("data-451", {Phase.DATA: reply("451 4.3.0 Later")}, DEFERRED, DEFERRED, face=PLAIN),
@@ -74,7 +76,7 @@ DATA = [
     content("content-through-a-tiny-window", {}, DELIVERED, window=1024),
 ]
 
-ACCEPTED_BADLY = {
+ACCEPTED_BADLY: dict[str, Sequence[Step]] = {
     "nothing-and-closes": [Close()],
     "nothing-and-resets": [Reset()],
     "half-a-code-and-closes": [Say(b"25"), Close()],
@@ -118,7 +120,7 @@ ENDS = [
         mail=BIG,
     ),
     Behaviour("bdat-503-for-the-second", Script({At(Phase.BDAT, 1): reply("503 5.5.1 No")}), (ANY & ~UNCERTAIN,), True, BIG),
-    behaviour("quit-never", {Phase.QUIT: [Never()]}, DELIVERED),
+    behaviour("quit-never", {Phase.QUIT: [Never()]}, DELIVERED, times_out=True),
     behaviour("quit-closed", {Phase.QUIT: [Close()]}, DELIVERED),
     behaviour("quit-reset", {Phase.QUIT: [Reset()]}, DELIVERED),
     behaviour("quit-500", {Phase.QUIT: reply("500 What?")}, DELIVERED),
