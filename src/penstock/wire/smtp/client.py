@@ -51,6 +51,16 @@ class ClientMachine(ClientIntake):
         obstacle = self._obstacle(command)
         if obstacle:
             raise LocalProtocolError(f"{verb_of(command.line)} may not be sent {obstacle} (state {self._ahead.name})")
+        self._add(command)
+
+    def send_if_it_may(self, command: Sendable) -> bool:
+        """Does what ``send`` does if ``may_send`` says so, at the cost of one of them; whether it did. Raises as ``send`` for the line."""
+        if self._obstacle(command):
+            return False
+        self._add(command)
+        return True
+
+    def _add(self, command: Sendable) -> None:
         octets = check_line(command.line)
         if not octets.isascii() and "SMTPUTF8" not in self._offered:
             raise LocalProtocolError(f"{command.line!r} needs SMTPUTF8, which the server does not offer")

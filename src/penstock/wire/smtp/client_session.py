@@ -71,8 +71,13 @@ class ClientSession:
 
     @property
     def outstanding(self) -> tuple[Outgoing, ...]:
-        """What was sent and not answered, oldest first; the first of it says how long to wait (``Timeouts.of``)."""
+        """What was sent and not answered, oldest first."""
         return tuple(self._queue)
+
+    @property
+    def oldest(self) -> Outgoing | None:
+        """The first of what is outstanding, or None."""
+        return self._queue[0] if self._queue else None
 
     @property
     def pending(self) -> int:

@@ -1,0 +1,387 @@
+"""Couriers serve destinations: each holds one session at a time, takes message after message for it, and settles what came of each.
+
+One task a session, none a message. A courier takes a message before it connects, so a server that cannot be reached costs the one message
+that met it its try, and all others nothing. Nothing is reported as sent without a 2xx to its content; what was sent to its end and never
+answered for is kept, and marked as uncertain (RFC 1047).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import StorageDamaged
+from ..events.binding import Bindings
+from ..events.dispatch import Dispatcher
+from ..events.outbound import Remote
+from ..events.transit import ResolveHost
+from ..events.verdict_transit import Addresses, NotFound
+from ..events.work import Backplane, Facts, OutboundWork
+from ..mail.nexthop import NextHop
+from ..observe.log import Log
+from ..queue.destination import Destination
+from ..queue.job import Job, id_of
+from ..transport.outcome import Handover
+from .attempt import Attempt, Trouble
+from .exchange import Context
+from .hooks import Hooks
+from .mx import Ask, Target, Targets, Unroutable
+from .session import Session
+from .settings import DeliverySettings, HopSettings
+from .transaction import deliver
+
+# How long cancelled sessions may take to end.
+LAST_WAIT = 1.0
+# The status of a server that never answered: another address costs little then.
+_UNREACHED = "4.4.1"
+
+
+@dataclass(frozen=True, slots=True)
+class CourierParts:
+    """What couriers work with; put together by the composition root.
+
+    Args:
+        server: this server.
+        dispatcher: asks sinks.
+        handover: gives messages and takes results.
+        targets: finds addresses.
+        log: of the sessions.
+        hold: keeps a message, by its id, that cannot be read, and says why.
+    """
+
+    server: Backplane
+    dispatcher: Dispatcher
+    handover: Handover
+    targets: Targets
+    log: Log
+    hold: Callable[[str, str], None]
+
+
+class Couriers:
+    """Serves destinations over SMTP and LMTP; a queue ``Carrier``.
+
+    Args:
+        parts: what they work with.
+        bindings: the bindings of the present generation.
+        settings: how deliveries behave.
+    """
+
+    def __init__(self, parts: CourierParts, bindings: Bindings, settings: DeliverySettings) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._context = Context(parts.server, Hooks(parts.dispatcher, bindings), parts.log)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def rebind(self, bindings: Bindings) -> None:
+        """From now on new sessions ask these bindings; those under way keep theirs."""
+        self._context = Context(self._parts.server, Hooks(self._parts.dispatcher, bindings), self._parts.log)
+
+    @property
+    def stopping(self) -> bool:
+        """True when no further message is begun."""
+        return self._stopping
+
+    def attend(self, destination: Destination) -> None:
+        """Begins one more session with a destination."""
+        if self._stopping:
+            return
+        destination.begin_session()
+        task = asyncio.get_running_loop().create_task(self._run(destination))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, seconds: float) -> None:
+        """Begins no further message, gives those under way so long, and then ends them, before their last dot where that is possible."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=LAST_WAIT)
+
+    async def _run(self, destination: Destination) -> None:
+        try:
+            await Courier(self, self._parts, self._context, self._settings, destination).run()
+        except Exception as error:
+            self._parts.log.error("session failed", queue=destination.name, error=f"{type(error).__name__}: {error}", exc_info=error)
+        finally:
+            destination.end_session()
+
+
+class Courier:
+    """Serves one destination with one session at a time.
+
+    Args:
+        couriers: all of them.
+        parts: what they work with.
+        context: what sessions share.
+        settings: how deliveries behave.
+        destination: what is served.
+    """
+
+    def __init__(
+        self, couriers: Couriers, parts: CourierParts, context: Context, settings: DeliverySettings, destination: Destination
+    ) -> None:
+        self._couriers = couriers
+        self._parts = parts
+        self._context = context
+        self._settings_for = settings.settings_for
+        self._destination = destination
+        self._queue = destination.name
+        self._session: Session | None = None
+        self._born = 0.0
+        # Messages of the present session, and those that a sink left for another one.
+        self._served = 0
+        self._skipped: set[str] = set()
+
+    async def run(self) -> None:
+        """Takes messages until there are none, or the session has to end."""
+        destination = self._destination
+        try:
+            while not self._couriers.stopping:
+                job = destination.take()
+                if job is None:
+                    if not await self._wait():
+                        break
+                elif not await self._serve(job):
+                    break
+            await self._end_session()
+        finally:
+            if self._session is not None:
+                self._session.connection.give_up("this server stops")
+
+    async def _wait(self) -> bool:
+        """Waits with an idle session for another message; False when none comes, or there is no session to keep."""
+        session = self._session
+        if session is None or not session.look():
+            return False
+        return await self._destination.wait(session.settings.limits.idle)
+
+    async def _serve(self, job: Job) -> bool:
+        """One message from its queue to its results; False when the courier is to end."""
+        destination, message_id = self._destination, id_of(job)
+        if message_id in self._skipped:
+            destination.give_back(job, last=True)
+            return False
+        try:
+            work = self._parts.handover.load(job)
+        except StorageDamaged as error:
+            self._hold(message_id, error)
+            return True
+        except Exception:
+            destination.give_back(job)
+            raise
+        if work is None:
+            destination.finished(message_id)
+            return True
+        attempt = Attempt(work, self._parts.server.now())
+        try:
+            await self._attempt(attempt)
+        except asyncio.CancelledError:
+            await self._cut_short(job, attempt)
+            raise
+        except Exception as error:
+            if isinstance(error, StorageDamaged) and attempt.untouched:
+                self._hold(message_id, error)
+                return True
+            self._note_failure(attempt, error)
+        if attempt.skipped:
+            self._skipped.add(message_id)
+            destination.give_back(job, last=True)
+            return True
+        await self._settle(attempt)
+        return True
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        """Tries servers until one has answered for every recipient, or there is none left to try."""
+        blame = True
+        while attempt.left and not attempt.skipped:
+            session = self._session
+            if session is None or self._is_worn(session):
+                await self._end_session()
+                session = self._session = await self._connect(attempt)
+                if session is None:
+                    self._give_up(attempt, blame)
+                    return
+            worn = self._served > 0
+            self._served += 1
+            await deliver(session, attempt)
+            if not session.over:
+                self._destination.succeeded()
+                continue
+            blame = session.work.messages == 0 and bool(attempt.left)
+            if not blame:
+                self._destination.succeeded()
+            await self._end_session()
+            if worn and session.replies == 0:
+                # It ended between two messages, as servers do that close idle connections: nothing was said about this one.
+                continue
+            attempt.trouble = trouble = session.trouble
+            attempt.reached = True
+            attempt.sessions += 1
+            if trouble is None or trouble.decided is not None or attempt.sessions >= session.settings.limits.sessions:
+                self._give_up(attempt, blame)
+
+    def _give_up(self, attempt: Attempt, blame: bool) -> None:
+        """Nobody is left to try for those who are left.
+
+        Args:
+            attempt: what was tried.
+            blame: it was the destination's fault, which backs off then.
+        """
+        if not attempt.left:
+            return
+        trouble = attempt.trouble or Trouble("there is no address to try", "4.4.4")
+        if blame and trouble.decided is None and not trouble.permanent:
+            text = trouble.text if trouble.reply is None else f"{trouble.text}: {trouble.reply}"
+            where = f"{trouble.server.host}[{trouble.server.address}]: " if trouble.server.address else ""
+            self._destination.failed(where + text)
+        # A server that let us in may have something against this one message: then the message waits, and not the queue.
+        attempt.give_up(trouble, wide=not attempt.reached)
+
+    async def _connect(self, attempt: Attempt) -> Session | None:
+        """A session with the next server that will have us; None when there is none, and the attempt knows why."""
+        settings = self._settings_for(self._queue)
+        if attempt.targets is None:
+            found = await self._find(attempt)
+            if isinstance(found, Unroutable):
+                attempt.trouble = Trouble(found.text, found.status, permanent=found.permanent)
+                return None
+            attempt.targets = iter(found[: settings.limits.addresses])
+        for target in attempt.targets:
+            session, trouble = await self._open(target, settings, attempt)
+            if trouble is None:
+                return session
+            if attempt.trouble is None or not trouble.permanent:
+                attempt.trouble = trouble
+            if trouble.decided is not None:
+                return None
+            if trouble.status != _UNREACHED:
+                attempt.sessions += 1
+                if attempt.sessions >= settings.limits.sessions:
+                    return None
+        return None
+
+    async def _open(self, target: Target, settings: HopSettings, attempt: Attempt) -> tuple[Session, Trouble | None]:
+        """Opens a session with one address; once more in clear where TLS was only wished for and failed."""
+        session, trouble = await self._open_once(target, settings, attempt, clear=False)
+        if trouble is not None and trouble.clear_may_help:
+            session, trouble = await self._open_once(target, settings, attempt, clear=True)
+        return session, trouble
+
+    async def _open_once(self, target: Target, settings: HopSettings, attempt: Attempt, clear: bool) -> tuple[Session, Trouble | None]:
+        server = self._parts.server
+        work = OutboundWork(server.new_id(), self._queue, Remote(next_hop=self._queue), server.now())
+        session = Session(self._context, settings, work, self._hop().kind == "lmtp")
+        session.message = attempt.work
+        began = session.connection.time()
+        ready = False
+        try:
+            trouble = await session.connecting(target)
+            if clear:
+                session.tls_level = "none"
+            trouble = trouble or await session.open()
+            ready = trouble is None
+        finally:
+            session.message = None
+            if not ready:
+                session.abandon()
+        attempt.connected += session.connection.time() - began
+        self._born, self._served = session.connection.time(), 0
+        if trouble is not None:
+            self._log_session(session, trouble.text)
+        return session, trouble
+
+    async def _find(self, attempt: Attempt) -> tuple[Target, ...] | Unroutable:
+        try:
+            hop = self._hop()
+            chain = self._context.hooks.resolve_host
+            return await self._parts.targets.of(hop, self._asker(attempt) if chain else None)
+        except ValueError as error:
+            return Unroutable("4.3.5", f"{self._queue!r} is no next hop: {error}")
+        except _SinkFailedError:
+            return Unroutable("4.4.3", "a sink failed that is asked about host names")
+
+    def _hop(self) -> NextHop:
+        return NextHop.of_queue(self._queue)[0]
+
+    def _asker(self, attempt: Attempt) -> Ask:
+        """What asks the sinks of ResolveHost."""
+        context, queue = self._context, self._queue
+
+        async def ask(name: str, kind: Literal["mx", "address"]) -> Addresses | NotFound | None:
+            event = ResolveHost(Facts(context.server, None, attempt.work), name, kind, queue)
+            outcome = await context.hooks.ask(event, context.hooks.resolve_host)
+            if outcome.failed:
+                raise _SinkFailedError
+            verdict = outcome.verdict
+            return verdict if isinstance(verdict, Addresses | NotFound) else None
+
+        return ask
+
+    async def _settle(self, attempt: Attempt) -> None:
+        """Hands the results over; a message whose results cannot be recorded stays this process's, so that it is not sent again."""
+        message_id = attempt.work.record.id
+        try:
+            step = self._parts.handover.settle(attempt.work, self._queue, attempt.results)
+            if step is not None:
+                await step
+        except Exception as error:
+            log = self._parts.log
+            log.error("results could not be recorded", message=message_id, queue=self._queue, error=str(error), exc_info=error)
+            return
+        self._destination.finished(message_id)
+
+    async def _cut_short(self, job: Job, attempt: Attempt) -> None:
+        """This server stops in the middle of a message: what was answered for is recorded, and what was not begun is as it was."""
+        if attempt.untouched:
+            self._destination.give_back(job)
+            return
+        attempt.give_up(Trouble("this server stops", "4.3.2"), wide=True)
+        await self._settle(attempt)
+
+    def _hold(self, message_id: str, error: StorageDamaged) -> None:
+        self._parts.hold(message_id, f"damaged: {error}")
+        self._destination.finished(message_id)
+
+    def _note_failure(self, attempt: Attempt, error: Exception) -> None:
+        """An error of ours, or of the disk: the message is tried again later."""
+        disk = isinstance(error, OSError | StorageDamaged)
+        self._parts.log.error(
+            "message could not be sent", message=attempt.work.record.id, queue=self._queue, error=f"{type(error).__name__}: {error}",
+            exc_info=None if disk else error,
+        )  # fmt: skip
+        if self._session is not None:
+            self._session.connection.give_up("an error of ours")
+            self._session = None
+        if attempt.left:
+            attempt.give_up(Trouble("the content could not be read" if disk else "an internal error", "4.3.0"), wide=False)
+
+    def _is_worn(self, session: Session) -> bool:
+        """True when a session takes no further message."""
+        most = session.settings.limits.messages
+        age = session.connection.time() - self._born
+        return not session.look() or self._served >= most or age > session.settings.limits.age
+
+    async def _end_session(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        await session.quit()
+        self._session = None
+        self._log_session(session, session.trouble.text if session.trouble is not None else "")
+
+    def _log_session(self, session: Session, why: str) -> None:
+        server, work = session.server, session.work
+        self._parts.log.debug(
+            "session with a remote ended", session=work.id, queue=self._queue, remote=server.host, address=server.address,
+            tls=session.remote.tls, messages=work.messages, recipients=work.recipients, reason=why,
+        )  # fmt: skip
+
+
+class _SinkFailedError(Exception):
+    """A sink that is asked about host names failed, and mail waits for it."""

@@ -1,0 +1,135 @@
+"""Content of 8 bits made one of 7, for a server without 8BITMIME: "convert the message to 7-bit or return it" (RFC 6152 §3).
+
+Only the leaves that need it are encoded: text as quoted-printable, all else as base64; every other octet stays as it is. What cannot be
+converted without lying about it is left to the caller: signed and encrypted parts, whose octets are what was signed (RFC 1847 §2.1),
+headers beyond ASCII, and structures that do not parse. A DKIM signature over the body does not survive; the alternative is no delivery.
+Rejected: parsing and printing with the standard library's ``email``, which would write the headers and other parts anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from email.message import Message
+
+from ..mail.content import Content, MemoryContent
+from ..mail.header import Header, split_header
+from ..wire.smtp.stuffing import LineEnds
+
+# Larger content is not converted: it would have to be in memory, twice.
+MOST = 32 * 1024 * 1024
+# Parts within parts deeper than this are an attack, not mail.
+_DEEPEST = 30
+_UNTOUCHABLE = frozenset(
+    ["multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime", "message/global"]
+)
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_ABOVE = re.compile(rb"[\x80-\xff]")
+
+
+class _Impossible(Exception):
+    """There is no honest conversion."""
+
+
+def converted(content: Content) -> Content | None:
+    """The content in 7 bits; None when it cannot be converted. Reads and computes: for a thread. Raises StorageDamaged, OSError."""
+    if content.size > MOST:
+        return None
+    ends = LineEnds()
+    data = ends.feed(content.read()) + ends.finish()
+    try:
+        return MemoryContent(_entity(data, "text/plain", top=True, depth=0))
+    except _Impossible:
+        return None
+
+
+def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
+    """A message or a part with its header.
+
+    Args:
+        data: its octets.
+        default: its type when it has no Content-Type.
+        top: it is a whole message, so without MIME-Version it is none of MIME.
+        depth: how many parts it is within.
+    """
+    if data.isascii():
+        return data
+    fields, offset = split_header(data)
+    if not fields.isascii() or depth > _DEEPEST:
+        raise _Impossible
+    header, between, body = Header(fields), data[len(fields) : offset] or b"\r\n", data[offset:]
+    if top and "MIME-Version" not in header:
+        header.remove("Content-Type")
+        header.remove("Content-Transfer-Encoding")
+        header.add("MIME-Version", "1.0")
+        header.add("Content-Type", f"text/plain; charset={_charset(body)}")
+    kind, boundary = _type(header, default)
+    encoding = (header.get("Content-Transfer-Encoding") or "7bit").strip().lower()
+    if kind in _UNTOUCHABLE or encoding not in ("7bit", "8bit", "binary"):
+        raise _Impossible
+    if kind.startswith("multipart/"):
+        inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"
+        body, label = _parts(body, boundary, inner, depth), "7bit"
+    elif kind == "message/rfc822":
+        body, label = _entity(body, "text/plain", top=True, depth=depth + 1), "7bit"
+    elif kind.startswith("message/"):
+        raise _Impossible
+    elif kind.startswith("text/"):
+        body, label = _quoted(body), "quoted-printable"
+    else:
+        body, label = base64.encodebytes(body).replace(b"\n", b"\r\n"), "base64"
+    if label != "7bit" or "Content-Transfer-Encoding" in header:
+        header.replace("Content-Transfer-Encoding", label)
+    return header.to_bytes() + between + body
+
+
+def _parts(body: bytes, boundary: bytes, default: str, depth: int) -> bytes:
+    """The parts of a multipart between their delimiters (RFC 2046 §5.1.1)."""
+    if not boundary:
+        raise _Impossible
+    delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r\n|\Z)")
+    pieces, end, inside = [], 0, False
+    for match in delimiter.finditer(body):
+        pieces += [_between(body[end : match.start()], inside, default, depth), match[0]]
+        end, inside = match.end(), match[1] is None
+        if not inside:
+            break
+    if not pieces:
+        raise _Impossible
+    return b"".join([*pieces, _between(body[end:], inside, default, depth)])
+
+
+def _between(data: bytes, inside: bool, default: str, depth: int) -> bytes:
+    if inside:
+        # The line end of the delimiter line comes first.
+        return data[:2] + _entity(data[2:], default, top=False, depth=depth + 1)
+    # Preamble and epilogue are "to be ignored" by everybody.
+    return _ABOVE.sub(b"?", data)
+
+
+def _quoted(body: bytes) -> bytes:
+    """Quoted-printable, with the line ends as they are (RFC 2045 §6.7)."""
+    return _BARE_LF.sub(b"\r\n", binascii.b2a_qp(body, quotetabs=False, istext=True, header=False))
+
+
+def _type(header: Header, default: str) -> tuple[str, bytes]:
+    """The type in lower case, and the boundary."""
+    fields = header.fields("Content-Type")
+    if not fields:
+        return default, b""
+    parser = Message()
+    parser["Content-Type"] = fields[0].plain
+    try:
+        return parser.get_content_type(), (parser.get_boundary() or "").encode("ascii")
+    except (LookupError, ValueError, TypeError):
+        raise _Impossible from None
+
+
+def _charset(body: bytes) -> str:
+    """What text of no declared character set is called: what it surely is, or what RFC 1428 §3 has for it."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return "unknown-8bit"
+    return "utf-8"

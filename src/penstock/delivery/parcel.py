@@ -1,0 +1,100 @@
+"""What must be known of a content before it is sent: whether it fits through 7 bits, whether its lines end in CRLF, and its header.
+
+MAIL has to say some of it, so all of the content is looked at before. That is cheap: octets are looked at at the speed of memory, and those
+of a large message are read twice, the second time from the page cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from ..events.work import MessageWork
+from ..mail.content import Content, JoinedContent, chunks
+from ..wire.smtp.client_parameters import Facts
+from ..wire.smtp.stuffing import content_problem
+
+# Content up to here is read at once and leaves in one write with its dot.
+SMALL = 128 * 1024
+
+
+class Parcel(NamedTuple):
+    """A content, ready to be sent.
+
+    Args:
+        content: what is sent.
+        data: all of it where it is small, else None.
+        eight_bit: it has octets above 127.
+        clean: every CR and LF in it is part of a CRLF.
+        utf8: its header needs SMTPUTF8.
+    """
+
+    content: Content
+    data: bytes | None
+    eight_bit: bool
+    clean: bool
+    utf8: bool
+
+    def facts(self, utf8: bool) -> Facts:
+        """For MAIL.
+
+        Args:
+            utf8: a recipient needs SMTPUTF8.
+        """
+        return Facts(self.content.size, self.eight_bit, self.utf8 or utf8)
+
+
+async def examine(work: MessageWork, content: Content | None = None) -> Parcel:
+    """Looks through the message as it will be sent.
+
+    Args:
+        work: the message.
+        content: what is sent in place of the message's content, None for that itself.
+
+    Raises: StorageDamaged, OSError.
+    """
+    content = content or content_of(work)
+    if not content.in_memory:
+        return await asyncio.to_thread(_examine, work, content)
+    return _examine(work, content)
+
+
+def content_of(work: MessageWork) -> Content:
+    """The content with the edits that were kept."""
+    assert work.content is not None
+    record = work.record
+    return work.content if record.header is None else JoinedContent(record.header, work.content, record.body_offset)
+
+
+def _examine(work: MessageWork, content: Content) -> Parcel:
+    data = content.read() if content.size <= SMALL else None
+    if data is not None:
+        eight_bit, clean = not data.isascii(), _is_clean(data)
+    else:
+        eight_bit = not all(piece.isascii() for piece in chunks(content))
+        clean = not content_problem(chunks(content))
+    return Parcel(content, data, eight_bit, clean, eight_bit and _needs_utf8(work))
+
+
+def _is_clean(data: bytes) -> bool:
+    ends = data.count(b"\r\n")
+    return data.count(b"\n") == ends and data.count(b"\r") == ends
+
+
+def _needs_utf8(work: MessageWork) -> bool:
+    """Whether the header is one of RFC 6532, which only a server with SMTPUTF8 may get.
+
+    Octets above 127 alone do not make it one: mail whose sender never asked for SMTPUTF8 has had such headers for thirty years, and passes
+    every server. To bounce it would help nobody. What our own sinks wrote has to be in UTF-8, so it counts.
+    """
+    record = work.record
+    if not record.envelope.parameters.smtputf8 and record.origin == "smtp":
+        return False
+    header = work.section().raw
+    if header.isascii():
+        return False
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

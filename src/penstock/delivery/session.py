@@ -1,0 +1,237 @@
+"""A session with a remote server from the connection to QUIT: banner, EHLO, STARTTLS, AUTH, and the events of SessionStart and SessionEnd.
+
+What goes wrong is a ``Trouble``: the caller decides what it means for mail (another address, the same one in clear, later, never).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from types import MappingProxyType
+
+from ..errors import LocalProtocolError
+from ..events.outbound import Connecting, Remote, SessionEnd, SessionStart, TlsLevel
+from ..events.verdict_transit import Retry, TreatAs
+from ..wire.smtp.client_events import Answer, Banner, Closed
+from ..wire.smtp.client_state import ClientState
+from ..wire.smtp.outgoing import Continuation, Quit, StartTls, raw
+from .attempt import Server, Trouble
+from .connection import FAREWELL, Place
+from .exchange import Exchange, Said, SinkWire
+from .mx import Target
+from .tls import client_context
+
+# RFC 4954 §4: an initial response that makes the line too long is sent after an empty challenge instead.
+_LONGEST_INITIAL = 500
+# RFC 7504 §3: 521 says that the host never takes mail, 556 that the domain does not; both are for good.
+_NEVER = frozenset([521, 556])
+Step = Callable[["Session"], Awaitable[Trouble | None]]
+
+
+class Session(Exchange):
+    """One session; ``open`` first, then deliveries, then ``quit``."""
+
+    tls_level: TlsLevel = "may"
+    place = Place("")
+    target = Target("", "", 0)
+
+    async def connecting(self, target: Target) -> Trouble | None:
+        """Chooses where to connect to, and asks the sinks about it (Connecting)."""
+        settings = self.settings
+        self.target = target
+        self.tls_level = settings.tls.level
+        address = target.path or target.address
+        self.place = Place(address, target.port, settings.source.towards(address) if not target.path else "")
+        self._describe()
+        if not self.context.hooks.connecting:
+            return None
+        asked = Connecting(self.facts(), address, target.port, self.place.source, self.tls_level)
+        outcome = await self.context.hooks.ask(asked, self.context.hooks.connecting)
+        self.place, self.tls_level = Place(asked.address, asked.port, asked.source), asked.tls
+        self._describe()
+        if outcome.verdict is not None:
+            return Trouble("a sink decided before the connection", "4.3.2", None, self.server, decided=outcome)
+        return None
+
+    async def open(self) -> Trouble | None:
+        """Connects, greets, and does what must be done before the first message; None when that may be sent."""
+        connection, timeouts = self.connection, self.settings.timeouts
+        error = await connection.open(self.place, timeouts.connect)
+        if error:
+            return Trouble(error, "4.4.1", None, self.server)
+        connection.until = connection.time() + timeouts.opening
+        steps: tuple[Step, ...] = (Session._banner, Session._hello, Session._secure, Session._log_in, Session._start)
+        for step in steps:
+            trouble = await step(self)
+            trouble = trouble or self.trouble
+            if trouble is not None:
+                return trouble
+        connection.until = math.inf
+        self.server = self.server._replace(dsn="DSN" in self.machine.extensions)
+        return None
+
+    async def quit(self) -> None:
+        """Says goodbye, if anybody is there, and closes; whatever a server does now harms nobody."""
+        hooks = self.context.hooks
+        ready = self.machine.state is not ClientState.CONNECTED and not self.over
+        if hooks.session_end and ready:
+            wire = SinkWire(self)
+            await hooks.ask(SessionEnd(self.facts(), wire, self.work.messages, self.work.recipients), hooks.session_end)
+            await wire.end()
+        # Nobody waits for long: the slot is wanted for other mail, and most servers have nothing more to say.
+        self.connection.until = self.connection.time() + FAREWELL
+        if self.machine.may_send(Quit()) and not self.connection.is_lost:
+            with contextlib.suppress(LocalProtocolError):
+                await self._exchange_last(Quit())
+        self.connection.close()
+
+    def abandon(self) -> None:
+        """Ends a session that was never ready: with QUIT where that can be said, and without waiting for anything."""
+        if not self.connection.is_lost and self.machine.may_send(Quit()):
+            self.machine.send(Quit())
+            self.connection.flush()
+        self.connection.close()
+
+    async def _exchange_last(self, command: Quit) -> None:
+        """Sends QUIT, also where the session can be used for nothing else, and waits for its answer."""
+        self.machine.send(command)
+        while not self.machine.is_closed:
+            await self.take()
+
+    async def _banner(self) -> Trouble | None:
+        said = await self.take()
+        if isinstance(said.event, Closed):
+            return self.trouble
+        assert isinstance(said.event, Banner)
+        self._describe()
+        decided = self._verdict(said)
+        if decided is not None:
+            return decided
+        if said.event.reply.code // 100 != 2 or said.reply.code // 100 != 2:
+            return self._refused("the server refused us", said, "4.3.2")
+        # A server that speaks again before it was spoken to would have its answers taken for those of others.
+        return None if self.look() else self.trouble
+
+    async def _hello(self) -> Trouble | None:
+        hello = self.client.greeting()
+        said = await self.exchange(hello)
+        if isinstance(said.event, Answer) and self._verdict(said) is None:
+            older = self.client.fallback(hello, said.event.reply)
+            if older is not None:
+                said = await self.exchange(older)
+        if isinstance(said.event, Closed):
+            return self.trouble
+        decided = self._verdict(said)
+        if decided is not None:
+            return decided
+        if self.machine.state is not ClientState.READY or said.reply.code // 100 != 2:
+            return self._refused("the server refused our greeting", said, "4.3.2")
+        self._describe()
+        return None
+
+    async def _secure(self) -> Trouble | None:
+        level = self.tls_level
+        if level == "none" or ("STARTTLS" not in self.machine.extensions and level == "may"):
+            return None
+        if "STARTTLS" not in self.machine.extensions:
+            return Trouble("TLS is required, and the server does not offer it", "4.7.4", None, self.server)
+        said = await self.exchange(StartTls())
+        if isinstance(said.event, Closed):
+            return self._tls_trouble(self.trouble)
+        decided = self._verdict(said)
+        if decided is not None:
+            return decided
+        if self.machine.state is not ClientState.TLS:
+            # RFC 3207 §4: whether to go on without TLS after a refusal is the client's choice.
+            return None if level == "may" else self._refused("the server refused STARTTLS", said, "4.7.4")
+        trouble = self._tls_trouble(await self._handshake(level))
+        if trouble is not None:
+            return trouble
+        self._describe()
+        # RFC 3207 §4.2: "The client MUST discard any knowledge obtained from the server", and it says EHLO again.
+        return self._tls_trouble(await self._hello(), handshake=False)
+
+    async def _handshake(self, level: TlsLevel) -> Trouble | None:
+        tls = self.settings.tls
+        name = tls.name or self.target.host or self.place.address
+        try:
+            context = client_context(level == "verify", tls.authorities)
+        except (OSError, ValueError) as error:
+            return Trouble(f"TLS authorities cannot be read: {error}", "4.3.5", None, self.server)
+        error_text = await self.connection.start_tls(context, name, self.settings.timeouts.handshake)
+        return Trouble(error_text, "4.7.5", None, self.server) if error_text else None
+
+    def _tls_trouble(self, trouble: Trouble | None, handshake: bool = True) -> Trouble | None:
+        """Trouble at TLS: where it was only an attempt, the same host may be tried in clear, as Postfix does."""
+        if trouble is None or self.tls_level != "may" or trouble.decided is not None or not handshake:
+            return trouble
+        return replace(trouble, clear_may_help=True)
+
+    async def _log_in(self) -> Trouble | None:
+        credentials = self.settings.credentials
+        if credentials is None:
+            return None
+        if not self.remote.tls and not credentials.in_clear:
+            return Trouble("there is no TLS, and the password is not to be sent in clear", "4.7.0", None, self.server)
+        mechanisms = self.machine.extensions.get("AUTH", "").upper().split()
+        user, password = credentials.user.encode(), credentials.password.encode()
+        if "PLAIN" in mechanisms:
+            said = await self._answer_challenges("AUTH PLAIN", [b"\0" + user + b"\0" + password], initial=True)
+        elif "LOGIN" in mechanisms:
+            said = await self._answer_challenges("AUTH LOGIN", [user, password], initial=False)
+        else:
+            return Trouble("the server offers no AUTH that we know (PLAIN, LOGIN)", "4.7.0", None, self.server)
+        if isinstance(said.event, Closed):
+            return self.trouble
+        decided = self._verdict(said)
+        if decided is not None:
+            return decided
+        return None if said.reply.code // 100 == 2 else self._refused("the server did not let us in", said, "4.7.0")
+
+    async def _answer_challenges(self, line: str, answers: list[bytes], initial: bool) -> Said:
+        """One AUTH dialogue (RFC 4954 §4)."""
+        told = [base64.b64encode(answer).decode("ascii") or "=" for answer in answers]
+        if initial and len(told[0]) <= _LONGEST_INITIAL:
+            line = f"{line} {told.pop(0)}"
+        said = await self.exchange(raw(line))
+        while self.machine.state is ClientState.DIALOGUE:
+            # "*" cancels: a server that asks on has not understood, or wants something that we do not have.
+            over = not told
+            said = await self.exchange(Continuation("*" if over else told.pop(0)))
+            if over:
+                break
+        return said
+
+    async def _start(self) -> Trouble | None:
+        hooks = self.context.hooks
+        if not hooks.session_start:
+            return None
+        wire = SinkWire(self)
+        outcome = await hooks.ask(SessionStart(self.facts(), wire), hooks.session_start)
+        await wire.end()
+        if outcome.verdict is not None:
+            return Trouble("a sink decided at the start of the session", "4.3.2", None, self.server, decided=outcome)
+        return self.trouble
+
+    def _verdict(self, said: Said) -> Trouble | None:
+        """What a sink decided about the reply, when it ends the session."""
+        verdict = said.outcome.verdict
+        return None if verdict is None or isinstance(verdict, TreatAs | Retry) else self.decided(said)
+
+    def _refused(self, text: str, said: Said, status: str) -> Trouble:
+        permanent = said.reply.code in _NEVER
+        return Trouble(text, "5.3.2" if permanent else status, said.reply, self.server, permanent=permanent)
+
+    def _describe(self) -> None:
+        """Tells sinks and results what is known of the server by now."""
+        host = self.target.host or self.place.address
+        extensions = MappingProxyType(dict(self.machine.extensions))
+        old = self.remote
+        self.work.remote = Remote(
+            old.next_hop, host, self.machine.remote_name, self.place.address, self.place.port, self.connection.tls, extensions
+        )
+        lmtp = self.client.protocol == "lmtp"
+        self.server = Server(host, self.place.address, False, lmtp)
