@@ -14,7 +14,7 @@ from ..errors import AddressError, ConfigError
 from ..events.rule import Strings, glob
 from ..mail.address import Address
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, ServerTable
-from .sending import RetryTable
+from .sending_checks import check_sending
 
 _FULL_NAME = "write the full name of this host, such as 'mx.example.com'"
 
@@ -25,7 +25,7 @@ def check(config: Config) -> None:
     _check_listeners(config.listeners, place)
     _check_server(config.server, f"{place}: server")
     _check_limits(config.limits, f"{place}: limits")
-    _check_retry(config.retry, f"{place}: retry")
+    check_sending(config, place)
     for domain, table in config.domains.items():
         _check_domain(config, domain, table, f'{place}: domain."{domain}"')
     for binding in config.bindings:
@@ -60,14 +60,6 @@ def _check_limits(limits: LimitsTable, place: str) -> None:
     for name in ("errors", "messages_per_session", "idle_commands"):
         if getattr(limits, name) < 0:
             raise ConfigError(f"{place}.{name}", "it is not below 0", "0 is unlimited")
-
-
-def _check_retry(retry: RetryTable, place: str) -> None:
-    if not retry.intervals or not 0 <= retry.jitter < 1:
-        raise ConfigError(place, "it needs at least one interval, and a jitter from 0 to below 1")
-    if min(retry.intervals) <= 0:
-        # What is due at once is tried at once, again and again.
-        raise ConfigError(f"{place}.intervals", "an interval is above 0")
 
 
 def _check_listeners(listeners: list[ListenerTable], place: str) -> None:

@@ -71,9 +71,10 @@ def _named(raw: dict[str, Any], kind: str, cls: type[T], place: str, folder: Pat
     found: dict[str, T] = {}
     for name, table in value.items():
         where = f'{place}: {kind}."{name}"'
-        if name.lower() in found:
+        key = name if "/" in name else name.lower()  # a path means what it says
+        if key in found:
             raise ConfigError(where, "there are two tables for this domain", "capital and small letters mean the same in a domain")
-        found[name.lower()] = convert(table, cls, where, folder)
+        found[key] = convert(table, cls, where, folder)
     return found
 
 

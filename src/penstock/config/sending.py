@@ -76,6 +76,7 @@ class DeliveryTable:
         ipv6: use IPv6, where this machine has it.
         source_ipv4: the local address for IPv4; "" for any.
         source_ipv6: the local address for IPv6; "" for any.
+        own_addresses: addresses and networks of this server: mail whose MX leads there would come back for ever.
         chunking: use BDAT where it is offered.
         port: the port of servers found by MX, and of next hops without one.
         bare_newlines: what becomes of a CR or LF that stands alone in content: "convert" or "refuse".
@@ -100,6 +101,7 @@ class DeliveryTable:
     ipv6: bool = True
     source_ipv4: str = ""
     source_ipv6: str = ""
+    own_addresses: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1"])
     chunking: bool = True
     port: int = 25
     bare_newlines: Literal["convert", "refuse"] = "convert"
