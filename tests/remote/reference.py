@@ -1,6 +1,7 @@
 """A small careful client: it proves that the catalogue of misbehaviour can be survived, and that its expected outcomes are possible.
 
-It is slow and simple on purpose: one command at a time or, with ``pipelining``, the envelope at once. It shares nothing with Penstock.
+It is slow and simple on purpose: one command at a time or, with ``pipelining``, the envelope at once; DATA or, with ``chunking``, BDAT.
+It shares nothing with Penstock.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ class Conversation:
 class Client:
     """Delivers a behaviour's mail once, and says what became of each recipient."""
 
-    def __init__(self, behaviour: Behaviour, address: tuple[str, int], *, pipelining: bool = False) -> None:
+    def __init__(self, behaviour: Behaviour, address: tuple[str, int], *, pipelining: bool = False, chunking: bool = False) -> None:
         self.mail = behaviour.mail
         self.outcomes: dict[str, Outcome] = dict.fromkeys(self.mail.addresses, DEFERRED)
         self._behaviour = behaviour
         self._address = address
         self._pipelining = pipelining
+        self._chunking = chunking
         self._talk: Conversation
 
     async def deliver(self) -> tuple[Outcome, ...]:
@@ -178,7 +180,9 @@ class Client:
                 accepted.append(address)
             elif answer // 100 == 5 and answer != 552 and self.outcomes[address] is DEFERRED and code // 100 != 4:
                 self.outcomes[address] = BOUNCED
-        if accepted or ahead:
+        if accepted and self._chunking and "CHUNKING" in talk.extensions:
+            await self._chunks(accepted)
+        elif accepted or ahead:
             await self._content(accepted, await (talk.reply() if ahead else talk.ask("DATA")))
 
     async def _content(self, accepted: list[str], code: int) -> None:
@@ -193,10 +197,25 @@ class Client:
         await talk.send(wire)
         self._some(accepted, UNCERTAIN)
         await talk.send(b".\r\n")
+        return await self._final(accepted)
+
+    async def _chunks(self, accepted: list[str]) -> None:
+        """The content in two chunks (RFC 3030 §2); only after the last the remote may have it."""
+        talk, content = self._talk, self.mail.content
+        half = len(content) // 2
+        await talk.send(b"BDAT %d\r\n" % half + content[:half])
+        code = await talk.reply()
+        if code // 100 != 2:
+            return self._some(accepted, BOUNCED if code // 100 == 5 else DEFERRED)
+        self._some(accepted, UNCERTAIN)
+        await talk.send(b"BDAT %d LAST\r\n" % (len(content) - half) + content[half:])
+        return await self._final(accepted)
+
+    async def _final(self, accepted: list[str]) -> None:
+        """What the remote says of the whole content."""
         for addresses in [[address] for address in accepted] if self._behaviour.lmtp else [accepted]:
-            final = await talk.reply()
+            final = await self._talk.reply()
             self._some(addresses, {2: DELIVERED, 4: DEFERRED, 5: BOUNCED}.get(final // 100, UNCERTAIN))
-        return None
 
     def _all(self, outcome: Outcome) -> None:
         self._some(self.mail.addresses, outcome)

@@ -119,7 +119,7 @@ ENDS = [
         (DEFERRED | UNCERTAIN,),
         mail=BIG,
     ),
-    Behaviour("bdat-503-for-the-second", Script({At(Phase.BDAT, 1): reply("503 5.5.1 No")}), (ANY & ~UNCERTAIN,), True, BIG),
+    Behaviour("bdat-503-for-the-first", Script({At(Phase.BDAT, 1): reply("503 5.5.1 No")}), (ANY & ~UNCERTAIN,), True, BIG),
     behaviour("quit-never", {Phase.QUIT: [Never()]}, DELIVERED, times_out=True),
     behaviour("quit-closed", {Phase.QUIT: [Close()]}, DELIVERED),
     behaviour("quit-reset", {Phase.QUIT: [Reset()]}, DELIVERED),
