@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from .address import Address
 from .content import Content, MemoryContent
 from .envelope import Envelope, MailParameters, Recipient
-from .header import Header, read_fields
-from .report_content import DEFAULT_RETURN, Ended, Returned, returned
+from .header import Header
+from .report_content import DEFAULT_RETURN, RETURNED_HEADER, Ended, Returned, returned
 from .report_fields import About, date, status_part
 from .report_fields import Reported as Reported
 from .report_part import safe
@@ -159,5 +159,5 @@ def _head(facts: ReportFacts, text: Text, eight_bit: bool) -> bytes:
 
 def _message_id(content: Content) -> str:
     """The Message-ID of the message, "" when there is none that can be repeated."""
-    found = _MESSAGE_ID.fullmatch((Header(read_fields(content)).get("Message-ID") or "").strip())
+    found = _MESSAGE_ID.fullmatch((Header.from_content(content.read(0, RETURNED_HEADER)).get("Message-ID") or "").strip())
     return found[0] if found else ""

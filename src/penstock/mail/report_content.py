@@ -2,8 +2,8 @@
 
 "However, if the length of the message is greater than some implementation-specified length, the MTA MAY return only the headers even if
 the RET parameter specified FULL" (RFC 3461 §6.2). The whole goes back as it is, to the octet, and is not held in memory when it is large.
-What cannot be sent as lines of text (a lone CR or LF, a NUL, a line that is too long) does not go back whole, since message/rfc822 may not be
-encoded and whoever relays the report would change or refuse it; its header does, encoded.
+What cannot be sent as lines of text (a lone CR or LF, a NUL, a line that is too long) does not go back whole, since message/rfc822 may not
+be encoded and whoever relays the report would change or refuse it; its header does, encoded.
 """
 
 from __future__ import annotations

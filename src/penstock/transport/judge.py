@@ -96,8 +96,8 @@ def reason_of(result: Result) -> str:
 def moved(result: Result) -> list[Recipient]:
     """The recipients in the place of one that was forwarded or rerouted, with its properties and DSN parameters.
 
-    RFC 3461 §5.2.7.2: to a single address all that was asked for goes along; §5.2.7.3 (c): with several "the NOTIFY parameter is propagated to
-    the forwarding addresses, except that any SUCCESS keyword is removed", and the alias is reported as expanded.
+    RFC 3461 §5.2.7.2: to a single address all that was asked for goes along. RFC 3461 §5.2.7.3 (c): with several "the NOTIFY parameter is
+    propagated to the forwarding addresses, except that any SUCCESS keyword is removed", and the alias is reported as expanded.
     """
     old = result.recipient
     counter = _FORWARDS if result.action is Action.FORWARDED else _REROUTES
@@ -127,9 +127,7 @@ def _final(record: MessageRecord, result: Result, policies: Policies, now: float
         if now - record.received < policies.of(result.recipient.address.domain).expire:
             return result
         said = reason_of(result) or result.recipient.reason
-        text = (
-            f"The message could not be delivered for too long; last: {said}" if said else "The message could not be delivered for too long"
-        )
+        text = "The message could not be delivered for too long" + (f"; last: {said}" if said else "")
         return replace(result, action=Action.EXPIRED, status="4.4.7", text=text)
     if result.action is Action.FORWARDED and _times(result.recipient, _FORWARDS) >= MAX_FORWARDS:
         return replace(result, action=Action.FAILED, status="5.4.6", text="The address is forwarded in a loop")

@@ -1,8 +1,8 @@
 """The reports that are sent about a message: who gets which, what sinks say of them, and the changes that submit them.
 
 A report enters at Submission like any message. It is written in the same group of changes as the outcome that it tells of, so that a crash
-can neither lose it nor send two; so the sinks are asked before, and the outcome waits for those that cannot answer at once. A sink that fails
-has no say: whoever sent the message has a right to the report (RFC 3461 §5.2.6)."""
+can neither lose it nor send two; so the sinks are asked before, and the outcome waits for those that cannot answer at once. A sink that
+fails has no say: whoever sent the message has a right to the report (RFC 3461 §5.2.6)."""
 
 from __future__ import annotations
 

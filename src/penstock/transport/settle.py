@@ -1,4 +1,4 @@
-"""What becomes of a message after its recipients were tried: forgotten, put off, reported, sent elsewhere, or held; always in one atomic group.
+"""What becomes of a message after a try: it is forgotten, put off, reported, sent elsewhere or held; always in one atomic group.
 
 The report about a failure is written in the same group as the removal of what failed, so a crash can neither lose the report nor send two.
 Recipients that wait for different things (another time, another queue, an administrator) become messages of their own, which share the
