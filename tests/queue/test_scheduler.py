@@ -125,7 +125,7 @@ async def test_what_waits_in_memory_is_served_in_order_before_the_spool_is_looke
 async def test_content_that_would_take_too_much_memory_waits_in_the_spool() -> None:
     async with bench(active=1, ready=100, octets=1000) as b:
         b.offer("a", "b", "c", "d", size=600)
-        assert [message_id for message_id, _, _ in b.scheduler._ready] == ["b", "c"]
+        assert [message_id for message_id, _, _ in b.scheduler._work._ready] == ["b", "c"]
         await b.until_empty()
         assert sorted(b.begun) == ["a", "b", "c", "d"]
 
@@ -180,8 +180,7 @@ async def test_a_time_that_is_told_after_a_look_without_room_is_kept() -> None:
         b.scheduler.soon(NOW)
         b.scheduler.wake()
         b.scheduler.soon(NOW + 30)
-        assert b.scheduler._timer is not None
-        assert b.scheduler._timer.when() > asyncio.get_running_loop().time()
+        assert b.scheduler._work._alarm.is_set
 
 
 async def test_nothing_is_begun_before_its_time_nor_while_it_is_held() -> None:
@@ -274,5 +273,5 @@ async def test_stop_gives_up_on_what_takes_too_long_and_leaves_it_in_the_spool()
         b.offer("stuck")
         await b.until_active("stuck")
         await b.scheduler.stop(0.01)
-        assert not [task for task in b.scheduler._tasks if not task.done()]
+        assert not [task for task in b.scheduler._work._tasks if not task.done()]
         assert b.spool.get("stuck") is not None

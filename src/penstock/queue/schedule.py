@@ -99,7 +99,7 @@ def _spans(item: str, text: str) -> list[tuple[int, int]]:
         raise ValueError(f"schedule {text!r}: {item!r} should be like 'mon-fri 20:00-06:00', 'sat-sun' or '20:00-06:00'")
     first, last = _day(found[1] or "mon", text), _day(found[2] or found[1] or "sun", text)
     begin, end = (_minute(found[3], found[4], text), _minute(found[5], found[6], text)) if found[3] else (0, _DAY)
-    if begin == end or begin == _DAY:
+    if begin in (end, _DAY):
         raise ValueError(f"schedule {text!r}: {item!r} has no length; a whole day is written without hours")
     if end < begin:
         end += _DAY
