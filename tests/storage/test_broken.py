@@ -19,6 +19,7 @@ from penstock.errors import SpoolDamaged, StorageUnavailable
 from penstock.mail.content import MemoryContent
 from penstock.storage.base import Entry, Put, Query, Remove
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
+from penstock.storage.embedded.table import HIDING
 
 
 def put(name: str) -> Put:
@@ -199,4 +200,37 @@ async def test_an_append_over_one_that_cannot_be_written_counts(settings: Embedd
     await spool.close()
     spool = await opened(settings)
     assert (names(spool), spool.count()) == (["a"], 1)
+    await spool.close()
+
+
+async def test_an_index_of_an_older_version_gets_the_orders_that_it_lacks(settings: EmbeddedSettings) -> None:
+    """It is not taken for damaged and made again from the journal: that would take minutes with a great backlog."""
+    spool = await opened(settings)
+    await spool.commit([Put(Entry(name, "routed", b"", queue="x", due=due)) for name, due in (("a", 2.0), ("b", 1.0))])
+    await spool.close()
+    path = settings.directory / "index.sqlite"
+    made = path.stat().st_ino
+    database = sqlite3.connect(path)
+    for name in ("entries_queue_due", "entries_held"):
+        database.execute(f"DROP INDEX {name}")
+    database.commit()
+    database.close()
+    spool = await opened(settings)
+    assert ([found.id for found in spool.due(9.0, queue="x")], spool.queues()) == (["b", "a"], {"x": 1.0})
+    assert path.stat().st_ino == made
+    await spool.close()
+
+
+async def test_what_hides_many_rows_settles_before_its_time(settings: EmbeddedSettings) -> None:
+    """Otherwise each question in a queue that is being drained would pass all that has just gone."""
+    spool = await opened(settings)
+    await spool.commit([Put(Entry(f"{number:05}", "routed", b"", queue="x")) for number in range(2 * HIDING)])
+    await spool.close()
+    spool = await opened(replace(settings, settle_after=3600.0))
+    spool.append([Remove(f"{number:05}") for number in range(2 * HIDING - 1)])
+    deadline = time.monotonic() + 10
+    while len(spool._table.slots) > HIDING:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert [found.id for found in spool.due(9.0, queue="x")] == [f"{2 * HIDING - 1:05}"]
     await spool.close()

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from penstock.errors import StorageDamaged
 from penstock.mail.content import MemoryContent
 from penstock.storage.base import Change, Entry, Put, Query, Remove, Spool
-from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool, recovery
+from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool, recovery, table
 from penstock.storage.memory import MemorySpool
 
 NAMES = [f"entry-{number}" for number in range(8)]
@@ -156,9 +156,10 @@ class Model(RuleBasedStateMachine):
         """What is asked for from now on is younger than what was asked for before."""
         self.moment = time.monotonic()
 
-    @rule(limit=st.sampled_from([1, 3, 100]))
-    def settle_some(self, limit: int) -> None:
-        """Brings only the oldest to the index."""
+    @rule(limit=st.sampled_from([1, 3, 100]), hiding=st.sampled_from([0, 2, 2000]))
+    def settle_some(self, limit: int, hiding: int) -> None:
+        """Brings only the oldest to the index, and as many more as must be for few rows to be hidden."""
+        table.HIDING = hiding
         self._wait()
 
         async def call() -> None:

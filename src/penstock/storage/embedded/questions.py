@@ -101,9 +101,11 @@ class Questions:
         return Place(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def census(self) -> Iterator[tuple[str, int, int]]:
-        """Queue, entries and held entries of each queue; reads the whole of one index, and is asked once."""
-        for queue, entries, held in self._rows("SELECT queue, count(*), sum(held <> '') FROM entries GROUP BY queue"):
-            yield str(queue), int(str(entries)), int(str(held))
+        """Queue, entries and held entries of each queue; reads the whole of one index, and the rows of the held, and is asked once."""
+        rows = self._rows("SELECT queue, count(*) FROM entries INDEXED BY entries_held WHERE held <> '' GROUP BY queue")
+        held = {str(queue): int(str(entries)) for queue, entries in rows}
+        for queue, entries in self._rows("SELECT queue, count(*) FROM entries INDEXED BY entries_queue GROUP BY queue"):
+            yield str(queue), int(str(entries)), held.get(str(queue), 0)
 
     def top(self) -> str:
         """The greatest entry id, "" when there is none."""

@@ -275,6 +275,9 @@ class Replay:
         self._segments = segments
         self._pinned: dict[str, Stored] = {}
         self._swept = True
+        self._known = table.census.total
+        self._settled = 0
+        self._ordered = True
 
     def apply(self, record: Record, segment: int) -> None:
         """Does what the record says, as if it had just been written."""
@@ -300,6 +303,9 @@ class Replay:
         if not self._swept:
             self._settle()
             self._index.sweep()
+        if not self._ordered:
+            self._index.order()
+            self._index.shrink()
         for stored in self._pinned.values():
             if stored.place is not None and stored.place.file:
                 # Only a file that the index does not know may be deleted without asking it.
@@ -308,7 +314,12 @@ class Replay:
 
     def _settle(self) -> None:
         self._swept = False
+        if self._ordered and self._settled >= self._known:
+            # At least half of the index comes from this replay.
+            self._index.disorder()
+            self._ordered = False
         settling = self._table.settle(born_before=0.0, limit=2 * _SETTLE_EACH)
+        self._settled += len(settling.slots)
         known = {stored.id for stored in settling.contents}
         settling.contents += [stored for stored in self._pinned.values() if stored.id not in known]
         segment = self._segments.get(settling.upto.segment)

@@ -3,7 +3,8 @@
 Most mail is accepted, delivered and forgotten within a second: it is written once to the journal, lives in memory, and never touches the
 index. This file only puts the parts together; each part's first lines say why it is as it is:
 
-    table.py     the young entries, in memory (contents.py: and their contents; due.py: in order of time; items.py: the values that travel)
+    table.py     the young entries, in memory (contents.py: and their contents; due.py: in order of time; items.py: the values that travel),
+                 and how many entries each queue has (census.py)
     journal.py   the writer thread: group commit, and the argument why nothing acknowledged is lost
     format.py    the octets of the journal
     segments.py  its files
