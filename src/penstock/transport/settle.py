@@ -73,12 +73,14 @@ class Try:
         queue: the queue that it is in, "" before it is routed.
         now: when the try ended, in seconds since 1970.
         tried: when it was tried last: ``now``, or earlier where it was only looked at.
+        seen: its entry where it was only looked at; None where it was tried.
     """
 
     work: MessageWork
     queue: str
     now: float
     tried: float
+    seen: Entry | None = None
 
 
 class Settler:
@@ -109,21 +111,33 @@ class Settler:
         now = self._parts.server.now()
         return self._settle(Try(work, queue, now, now), results)
 
-    def aged(self, work: MessageWork, queue: str, why: str) -> Step:
-        """Gives up what has waited for too long, and tells of the delay where it is time, without a try; else changes nothing.
+    def is_old(self, record: MessageRecord, due: float) -> bool:
+        """Whether it is time to give up recipients of a message that waits, or to tell of its delay.
+
+        Args:
+            record: the message.
+            due: when it is tried next, in seconds since 1970; what is to be tried after its time is over is not given up before.
+        """
+        now = self._parts.server.now()
+        for policy in {self._policies.of(recipient.address.domain) for recipient in record.envelope.recipients}:
+            expires = record.received + policy.expire
+            notice = policy.next_notice(record.received, record.told)
+            if (expires <= now and due <= max(expires, now)) or (notice is not None and notice <= now < expires):
+                return True
+        return False
+
+    def aged(self, work: MessageWork, entry: Entry, why: str) -> Step:
+        """Gives up what has waited for too long, and tells of the delay where it is time, without a try.
+
+        Nothing happens to a message that is being worked on, or was changed, by the time that the sinks have answered.
 
         Args:
             work: the message.
-            queue: the queue that it waits in.
+            entry: its entry as it was read.
             why: why it waits, where its recipients do not say.
         """
         results = [Result(r, Action.DEFERRED, "4.4.1", r.reason or why, wide=True) for r in work.record.envelope.recipients]
-        now = self._parts.server.now()
-        look = Try(work, queue, now, work.record.tried)
-        judged = judge(work.record, results, self._policies, now, look.tried)
-        if not judged.told and all(result.action is Action.DEFERRED for result in judged.results):
-            return None
-        return self._report(look, judged)
+        return self._settle(Try(work, entry.queue, self._parts.server.now(), work.record.tried, entry), results)
 
     def quarantined(self, work: MessageWork, reason: str, by: str) -> None:
         """Tells that a message was put aside; who put it aside recorded it."""
@@ -155,6 +169,8 @@ class Settler:
         work = trial.work
         # Read now: an administrator may have held, released or removed it while it was worked on.
         current = self._spool.get(work.record.id)
+        if trial.seen is not None and (current != trial.seen or not self._scheduler.withdraw(work.record.id)):
+            return None
         places = self._places(trial, judged, current) if current is not None else {}
         changes: list[Change] = [*drafted.changes, *self._kept(trial, judged, places)]
         if current is not None and not places:
@@ -260,7 +276,7 @@ class Settler:
             if result.action is not Action.DEFERRED:
                 if result.action in _OVER or places:
                     self._teller.outcome(trial.work, trial.queue, result)
-            elif trial.tried == trial.now and id(result.recipient) in until:
+            elif trial.seen is None and id(result.recipient) in until:
                 due = 0.0 if result.wide else until[id(result.recipient)]
                 self._teller.outcome(trial.work, trial.queue, result, due)
         for report, due_report in drafted.sent:
