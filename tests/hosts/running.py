@@ -51,7 +51,7 @@ class Node:
         assert self.transport is not None
         return await self.transport.submit(work)
 
-    def queue_depth(self) -> int:
+    def queue_depth(self, queue: str = "") -> int:
         return self.spool.count()
 
 

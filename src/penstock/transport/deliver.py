@@ -1,87 +1,123 @@
-"""Delivery of a message here: each recipient in turn is offered to the sinks of LocalDelivery, and what came of it is settled at once.
+"""Delivery here: each recipient in turn is offered to the sinks of LocalDelivery, and what came of it is settled at once.
 
-What no sink takes is held, not bounced: a recipient without a delivery is a fault of the configuration, and mail must not pay for it.
-"""
+Fresh mail is delivered to in the same breath in which it was accepted; what has to wait does so in a queue of its own for each local domain,
+so that a slow one is in nobody's way. What no sink takes is held, not bounced: a recipient without a delivery is a fault of the
+configuration, and mail must not pay for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
-from ..events.binding import Bindings
 from ..events.catalog import LocalDelivery
 from ..events.dispatch import Outcome, Step
-from ..events.reports import DeliveredReport, Told
-from ..events.verdict import Delivered
-from ..events.views import MessageSnapshot
-from ..events.work import Facts, MessageWork
+from ..events.work import MessageWork
 from ..mail.envelope import Recipient
+from ..queue.destination import Destination
+from ..queue.job import Job, id_of
+from .aside import put_aside
+from .outcome import Handover, Result
+from .parts import Shop
+from .results import result_of
 
-if TYPE_CHECKING:
-    from .pipeline import Parts
-
-Result = tuple[Recipient, Outcome]
 Asked = tuple[LocalDelivery, Coroutine[Any, Any, Outcome]]
 
 
-class Deliveries:
-    """Asks the sinks of LocalDelivery.
+class LocalDeliveries:
+    """Asks the sinks of LocalDelivery; the carrier of the queues of local domains.
 
     Args:
-        parts: what transport works with.
-        bindings: the bindings of the present generation.
-        settle: records what came of it; may return further recipients to serve.
+        shop: what every part of transport is given.
+        handover: gives the messages, and records what came of them.
     """
 
-    def __init__(self, parts: Parts, bindings: Bindings, settle: Callable[[MessageWork, list[Result]], bool]) -> None:
-        self._parts = parts
-        self._chain = bindings.chain(LocalDelivery)
-        self._told = bindings.chain(DeliveredReport)
-        self._settle = settle
+    def __init__(self, shop: Shop, handover: Handover) -> None:
+        self._shop = shop
+        self._parts = shop.parts
+        self._chain = shop.bindings.chain(LocalDelivery)
+        self._handover = handover
+        self._waiting: Counter[str] = Counter()
+        self._sessions: set[asyncio.Task[None]] = set()
 
-    def start(self, work: MessageWork) -> Step:
-        """Serves all recipients: at once, or in the coroutine it returns."""
+    def has_room(self, queue: str) -> bool:
+        """Whether a fresh message may be delivered to at once: few enough wait for their sinks, and nobody stopped the queue."""
+        if self._waiting and self._waiting[queue] >= self._shop.settings.local_sessions:
+            return False
+        destination = self._shop.scheduler.destination(queue)
+        return destination is None or destination.state == "active"
+
+    def serve(self, work: MessageWork, queue: str) -> Step:
+        """Serves all recipients of a message: at once, or in the coroutine that it returns."""
         results: list[Result] = []
-        recipients = list(work.record.envelope.recipients)
+        recipients = work.record.envelope.recipients
         for index, recipient in enumerate(recipients):
             # Made one by one and let go: what handlers parse of a large message hangs on the event.
             event = self._event(work, recipient)
             answer = self._parts.dispatcher.ask(event, self._chain)
             if not isinstance(answer, Outcome):
-                return self._rest(work, recipients[index + 1 :], results, (event, answer))
-            results.append((event.work, answer))
-        return self.start(work) if self._end(work, results) else None
+                return self._rest(work, queue, recipients[index + 1 :], results, (event, answer))
+            # After the handlers: what they changed about the recipient goes on with it.
+            results.append(result_of(event.work, answer, work.record))
+        return self._handover.settle(work, queue, results)
 
-    async def _rest(self, work: MessageWork, recipients: list[Recipient], results: list[Result], first: Asked) -> None:
-        event, waiting = first
-        outcome = await waiting
-        # After the handlers: what they changed about the recipient goes on with it.
-        results.append((event.work, outcome))
-        for recipient in recipients:
-            event = self._event(work, recipient)
-            answer = self._parts.dispatcher.ask(event, self._chain)
-            outcome = answer if isinstance(answer, Outcome) else await answer
-            results.append((event.work, outcome))
-        if self._end(work, results):
-            step = self.start(work)
+    async def _rest(self, work: MessageWork, queue: str, recipients: list[Recipient], results: list[Result], first: Asked) -> None:
+        self._waiting[queue] += 1
+        try:
+            event, waiting = first
+            results.append(result_of(event.work, await waiting, work.record))
+            for recipient in recipients:
+                event = self._event(work, recipient)
+                answer = self._parts.dispatcher.ask(event, self._chain)
+                outcome = answer if isinstance(answer, Outcome) else await answer
+                results.append(result_of(event.work, outcome, work.record))
+            step = self._handover.settle(work, queue, results)
             if step is not None:
                 await step
+        finally:
+            self._waiting[queue] -= 1
+            if not self._waiting[queue]:
+                del self._waiting[queue]
 
     def _event(self, work: MessageWork, recipient: Recipient) -> LocalDelivery:
-        return LocalDelivery(Facts(self._parts.server, None, work), recipient, work.record.deferrals + 1)
+        return LocalDelivery(self._parts.facts(work), recipient, work.record.deferrals + 1)
 
-    def _end(self, work: MessageWork, results: list[Result]) -> bool:
-        """Reports and settles; True when forwarding left new recipients to serve now."""
-        for recipient, outcome in results:
-            if type(outcome.verdict) is Delivered:
-                self._tell(work, recipient, outcome.verdict)
-        return self._settle(work, results)
+    def attend(self, destination: Destination) -> None:
+        """Serves a queue of a local domain with one more session."""
+        destination.begin_session()
+        task = asyncio.get_running_loop().create_task(self._session(destination))
+        self._sessions.add(task)
+        task.add_done_callback(self._sessions.discard)
 
-    def _tell(self, work: MessageWork, recipient: Recipient, verdict: Delivered) -> None:
-        record = work.record
-        delay = round(self._parts.server.now() - record.received, 3)
-        self._parts.log.info("delivered", message=record.id, to=str(recipient.address), where=verdict.where, delay=delay)
-        if self._told:
-            facts = Facts(self._parts.server, None, work)
-            report = DeliveredReport(facts, MessageSnapshot.of(work), recipient.copy(), Told(verdict.where, "2.0.0"))
-            self._parts.dispatcher.tell(report, self._told)
+    async def stop(self, seconds: float) -> None:
+        """Lets the sessions end, at most so long; what did not end stays in the spool."""
+        if not self._sessions:
+            return
+        _, late = await asyncio.wait(set(self._sessions), timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+
+    async def _session(self, destination: Destination) -> None:
+        try:
+            while (job := destination.take()) is not None:
+                await self._serve_job(destination, job)
+                # A backlog whose sinks all answer at once would keep the loop for itself.
+                await asyncio.sleep(0)
+        finally:
+            destination.end_session()
+
+    async def _serve_job(self, destination: Destination, job: Job) -> None:
+        try:
+            work = self._handover.load(job)
+            if work is not None:
+                step = self.serve(work, destination.name)
+                if step is not None:
+                    await step
+                destination.succeeded()
+        except Exception as error:
+            put_aside(self._shop, id_of(job), error)
+        finally:
+            destination.finished(id_of(job))

@@ -1,57 +1,55 @@
-"""A message's way from acceptance to its last recipient.
+"""A message's way from acceptance to its last recipient: transport as the rest of the server sees it.
 
-Every step that must not be lost is one atomic group in the spool: the message at its new stage, with its edits and the copies that
-sinks split off; or what is left of it after deliveries, with the report about what failed. A step that nobody is bound to and that
-changed nothing is not recorded, since a restart would only repeat nothing.
-
-Where all bindings answer at once the whole way is one plain call: no task, no coroutine. ``Dispatcher.ask_then`` is where the two worlds
-meet."""
+Hosts and sinks give messages in; deliveries take them from the queues and hand back what came of them; administrators change what is
+queued. Every step that must not be lost is one atomic group in the spool. What happens at the stages is in ``stages``, ``categorize`` and
+``route``; here they are put together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import msgspec
 
 from ..errors import StorageUnavailable
 from ..events.binding import Bindings
-from ..events.catalog import Event, Submission
-from ..events.dispatch import Dispatcher, Outcome, Step
-from ..events.verdict import Bounce, Defer, Drop, Quarantine, Reject
-from ..events.work import Backplane, Facts, MessageWork
+from ..events.dispatch import Step
+from ..events.work import MessageWork
 from ..mail.message import decode_record, encode_record
-from ..observe.log import Log
-from ..queue.policy import RetryPolicy
-from ..queue.scheduler import Job, Scheduler, SchedulerSettings
-from ..storage.base import Change, Entry, Put, Remove, Spool
-from .deliver import Deliveries
+from ..queue.destination import Carrier
+from ..queue.job import Job
+from ..queue.scheduler import Scheduler
+from ..queue.settings import NOBODY
+from ..storage.base import Entry, Put
+from .aging import Aging
+from .deliver import LocalDeliveries
+from .later import Later
+from .operations import Operations
+from .outcome import Result
+from .parts import Parts as Parts
+from .parts import Shop
+from .parts import TransportSettings as TransportSettings
+from .reset import Reset, recall_schedules
+from .route import LOCAL_QUEUE, Router
 from .settle import Settler
-from .stage import Stage, move
+from .stage import Stage
+from .stages import Stages
 
 
-@dataclass(frozen=True, slots=True)
-class TransportSettings:
-    """How transport behaves.
+class Carriers:
+    """Who serves which queue: LocalDelivery the local ones, the sessions with remote servers all others.
 
-    Args:
-        retry: when deferred mail is tried again.
-        scheduler: how much at once.
+    ``remote`` is set before work begins; without it such queues only wait.
     """
 
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    def __init__(self) -> None:
+        self.local: Carrier = NOBODY
+        self.remote: Carrier = NOBODY
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What transport works with; put together by the composition root."""
-
-    server: Backplane
-    spool: Spool
-    dispatcher: Dispatcher
-    log: Log
+    def of(self, queue: str) -> Carrier:
+        """Who serves a queue."""
+        return self.local if queue.startswith(LOCAL_QUEUE) else self.remote
 
 
 class Transport:
@@ -65,20 +63,34 @@ class Transport:
 
     def __init__(self, parts: Parts, bindings: Bindings, settings: TransportSettings) -> None:
         self._parts = parts
-        self._spool = parts.spool
-        self._bindings = bindings
-        self._scheduler = Scheduler(parts.spool, self._run, parts.server.now, parts.log, settings.scheduler)
-        self._settler = Settler(parts, settings.retry, self._scheduler)
-        self._deliveries = Deliveries(parts, bindings, self._settler.settle)
-        self._started = parts.server.now()
+        self.spool = self._spool = parts.spool
+        self.carriers = Carriers()
+        destinations = replace(settings.scheduler.destinations, carrier_for=self.carriers.of)
+        scheduling = replace(settings.scheduler, destinations=destinations)
+        self.scheduler = Scheduler(parts.spool, self._run, parts.server.now, parts.log, scheduling)
+        self._shop = Shop(parts, bindings, settings, self.scheduler)
+        self._settler = Settler(self._shop, settings.policies, settings.notices)
+        self._aging = Aging(self._shop, self._settler)
+        self._later = Later(self.scheduler)
+        self.carriers.local = local = LocalDeliveries(self._shop, self)
+        router = Router(self._shop, self._settler, local)
+        self._stages = Stages(self._shop, self._settler, router)
+        self.operations = Operations(self._shop, self._settler, self._later)
+        self.reset_routes = Reset(self._shop, router, self._later)
+        # Ids sort by time: what has a lesser one was accepted by a process before this one.
+        self._first_id = parts.server.new_id()
 
     def start(self) -> None:
         """Begins with what the spool kept from before."""
-        self._scheduler.wake()
+        recall_schedules(self._shop)
+        self.scheduler.wake()
+        self._aging.start()
 
     async def stop(self, seconds: float) -> None:
         """Begins nothing more, and waits so long for what is under way."""
-        await self._scheduler.stop(seconds)
+        await self._aging.stop()
+        await self.scheduler.stop(seconds)
+        self._later.stop()
 
     def accept(self, work: MessageWork, done: Callable[[BaseException | None], None], held: str = "") -> None:
         """Makes a message durable, tells ``done`` (None, or why it failed), and only then goes on with it.
@@ -93,7 +105,7 @@ class Transport:
         forks, work.forks = work.forks, []
         changes = [Put(_entry(work, held), work.content), *(self._keep_fork(fork, work, held) for fork in forks)]
         work.dirty = work.rewritten = False
-        self._scheduler.expect(record.id)
+        self.scheduler.expect(record.id)
 
         def durable(future: asyncio.Future[None]) -> None:
             error = StorageUnavailable("the server is stopping") if future.cancelled() else future.exception()
@@ -106,11 +118,11 @@ class Transport:
 
     def _accepted(self, work: MessageWork, forked: bool, going_on: bool) -> None:
         if not going_on:
-            self._scheduler.forget(work.record.id)
+            self.scheduler.forget(work.record.id)
             return
-        self._scheduler.offer(work)
+        self.scheduler.offer(work)
         if forked:
-            self._scheduler.soon(self._parts.server.now())
+            self.scheduler.soon(self._parts.server.now())
 
     def _keep_fork(self, fork: MessageWork, parent: MessageWork, held: str) -> Put:
         """A copy that a sink split off before the message was accepted; it shares the content unless it was given another."""
@@ -134,120 +146,51 @@ class Transport:
         await future
         return work.record.id
 
-    def _run(self, job: Job) -> Step:
-        """Goes on with a message: one just accepted, or one read back from the spool."""
+    def load(self, job: Job) -> MessageWork | None:
+        """The message of a job, with its content; None when it is gone, held or moved meanwhile. Raises StorageDamaged, SpoolDamaged."""
         if isinstance(job, MessageWork):
-            return self._submission(job)
+            current = self._spool.get(job.record.id)
+            return job if current is not None and not current.held and current.stage == Stage.ROUTED.value else None
         current = self._spool.get(job.id)
-        if current is None or current.held:
+        if current is None or current.held or current.queue != job.queue:
             return None
-        record = decode_record(current.record)
-        work = MessageWork(record, self._spool.content(current), current.content)
-        if Stage(current.stage) is Stage.ROUTED:
-            return self._deliveries.start(work)
-        if record.received < self._started and not current.due:
+        return self._read(current)
+
+    def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
+        """Records what came of a try, in one atomic group; as ``Handover`` says."""
+        step = self._settler.settle(work, queue, results)
+        return self._later.after(work.record.id, step)
+
+    def hold_damaged(self, message_id: str, why: str) -> None:
+        """Holds a message that cannot be read; the log has been told."""
+        entry = self._spool.get(message_id)
+        if entry is not None:
+            self._spool.append([Put(msgspec.structs.replace(entry, held=f"damaged: {why}"))])
+
+    def release_queue(self, queue: str) -> int:
+        """Releases what is held in a queue, and tries all of it now; how many messages are in it."""
+        released = self.operations.release_all(queue)
+        waiting = self._spool.census().get(queue)
+        if waiting is not None and waiting.entries > waiting.held:
+            self.scheduler.retry_now(queue)
+        return max(released, waiting.entries if waiting is not None else 0)
+
+    def _read(self, entry: Entry) -> MessageWork:
+        return MessageWork(decode_record(entry.record), self._spool.content(entry), entry.content)
+
+    def _run(self, job: Job) -> Step:
+        """Goes on with a message before it is routed: one just accepted, or one read back from the spool."""
+        if isinstance(job, MessageWork):
+            return self._later.after(job.record.id, self._stages.proceed(job, Stage.SUBMITTED))
+        current = self._spool.get(job.id)
+        if current is None or current.held or current.queue:
+            return None
+        work, stage = self._read(current), Stage(current.stage)
+        if current.id < self._first_id and not current.due:
             # Another process may have begun this stage: let sinks see that. A deferral has counted itself.
-            record.attempt += 1
-            self._spool.append([self._put(work, {})])
-        return self._submission(work)
-
-    def _submission(self, work: MessageWork) -> Step:
-        return self._ask(Submission(self._facts(work), work.record.attempt + 1), lambda outcome: self._submitted(work, outcome))
-
-    def _ask(self, event: Event, then: Callable[[Outcome], Step]) -> Step:
-        return self._parts.dispatcher.ask_then(event, self._bindings.chain(type(event)), then)
-
-    def _submitted(self, work: MessageWork, outcome: Outcome) -> Step:
-        """The Submission stage of a message is over; that of its copies is not, and the step is only complete with them."""
-        if not work.forks:
-            return self._conclude([(work, outcome)])
-        return self._submit_forks(work, outcome)
-
-    async def _submit_forks(self, work: MessageWork, outcome: Outcome) -> None:
-        concluded, waiting = [(work, outcome)], work.forks
-        work.forks, work.dirty = [], True
-        while waiting:
-            fork = waiting.pop(0)
-            fork.dirty = True
-            chain = self._bindings.chain(Submission)
-            answer = self._parts.dispatcher.ask(Submission(self._facts(fork)), chain)
-            concluded.append((fork, answer if isinstance(answer, Outcome) else await answer))
-            waiting, fork.forks = [*waiting, *fork.forks], []
-        step = self._conclude(concluded)
-        if step is not None:
-            await step
-
-    def _conclude(self, concluded: list[tuple[MessageWork, Outcome]]) -> Step:
-        """Records a message and its copies after Submission, all in one group, and goes on with those that go on."""
-        changes: list[Change] = []
-        contents: dict[int, str] = {}
-        going_on = None
-        for work, outcome in concluded:
-            verdict = outcome.verdict
-            if isinstance(verdict, Reject):  # a sink that failed with on_error = "reject"
-                verdict = Bounce("5.3.0", "The mail system failed")
-            if verdict is None:
-                if work.dirty or len(concluded) > 1:
-                    changes.append(self._put(work, contents, Stage.ROUTED))
-                if work is concluded[0][0]:
-                    going_on = work
-                else:
-                    # A copy is taken up from the spool like any other message, so that only one place ever starts it.
-                    self._scheduler.soon(self._parts.server.now())
-            elif isinstance(verdict, Drop):
-                self._log_end(work, "dropped", outcome, verdict.reason)
-                changes.append(Remove(work.record.id))
-            elif isinstance(verdict, Quarantine):
-                self._log_end(work, "quarantined", outcome, verdict.reason)
-                changes.append(self._put(work, contents, held=verdict.reason or "quarantined"))
-            elif isinstance(verdict, Bounce):
-                self._log_end(work, "bounced", outcome, verdict.text)
-                changes += self._settler.bounce_all(work, verdict)
-            else:
-                assert isinstance(verdict, Defer)
-                changes += self._defer(work, contents, outcome, verdict)
-        if changes:
-            self._spool.append(changes)
-        return self._deliver(going_on) if going_on is not None else None
-
-    def _defer(self, work: MessageWork, contents: dict[int, str], outcome: Outcome, verdict: Defer) -> list[Change]:
-        due = self._settler.next_due(work.record, verdict)
-        if due is None:
-            return self._settler.bounce_all(work, Bounce("4.4.7", "The message waited for too long"))
-        work.record.attempt += 1
-        work.record.deferrals += 1
-        self._log_end(work, "deferred", outcome, verdict.text, until=due)
-        self._scheduler.soon(due)
-        return [self._put(work, contents, due=due)]
-
-    def _deliver(self, work: MessageWork) -> Step:
-        work.record.done, work.record.attempt = [], 0
-        if not work.record.envelope.recipients:
-            self._parts.log.info("no recipient is left", message=work.record.id)
-            self._spool.append([Remove(work.record.id)])
-            return None
-        return self._deliveries.start(work)
-
-    def _put(self, work: MessageWork, contents: dict[int, str], stage: Stage = Stage.SUBMITTED, due: float = 0.0, held: str = "") -> Put:
-        """The change that keeps a message at a stage; ``contents`` knows which new contents this group of changes keeps already."""
-        move(Stage.SUBMITTED, stage)
-        record, content = work.record, None
-        if work.rewritten:
-            known = contents.get(id(work.content))
-            if known is None:
-                known, content = self._parts.server.new_id(), work.content
-                contents[id(work.content)] = known
-            work.content_id = known
-        if stage is Stage.ROUTED:
-            record = msgspec.structs.replace(record, done=[], attempt=0, deferrals=0)
-        work.dirty = work.rewritten = False
-        return Put(Entry(record.id, stage.value, encode_record(record), work.content_id, "", due, held), content)
-
-    def _facts(self, work: MessageWork) -> Facts:
-        return Facts(self._parts.server, None, work)
-
-    def _log_end(self, work: MessageWork, what: str, outcome: Outcome, reason: str, **more: object) -> None:
-        self._parts.log.info(what, message=work.record.id, by=outcome.by, reason=reason, stage="submission", **more)
+            work.record.attempt += 1
+            self._spool.append([Put(msgspec.structs.replace(current, record=encode_record(work.record)))])
+        return self._later.after(current.id, self._stages.proceed(work, stage))
 
 
 def _entry(work: MessageWork, held: str) -> Entry:

@@ -1,7 +1,9 @@
 """The stages of a message's way, as an enum with its legal moves.
 
-The value is what the spool records. A stage is recorded when it is over, so after a crash a message begins again at the stage that it
-had not finished; sinks therefore run at least once a stage."""
+The value is what the spool records: the last stage that is over. A stage is recorded when it is over, so after a crash a message begins
+again at the stage that it had not finished; sinks therefore run at least once a stage. A stage that asked nobody and changed nothing is
+left out of the record, since a restart would only repeat nothing: so each later stage is a legal move, and there is one way back, for what
+is to be categorized again (a delivery that forwards) or routed again (new routes)."""
 
 from __future__ import annotations
 
@@ -14,12 +16,18 @@ class Stage(Enum):
     """The last thing that is known to be over."""
 
     SUBMITTED = "submitted"  # accepted and durable; the sinks of Submission are next
-    ROUTED = "routed"  # its recipients are final; delivery is next
+    ADMITTED = "admitted"  # Submission is over; PreCategorize is next
+    PRECATEGORIZED = "precategorized"  # its addresses are resolved next
+    RESOLVED = "resolved"  # Categorized is next
+    CATEGORIZED = "categorized"  # every recipient in it is handled the same way; PostCategorize is next
+    POSTCATEGORIZED = "postcategorized"  # its recipients are final; it is routed next
+    ROUTED = "routed"  # it waits in the queue of its next hop
 
 
+_ORDER = tuple(Stage)
 MOVES: dict[Stage, tuple[Stage, ...]] = {
-    Stage.SUBMITTED: (Stage.ROUTED,),
-    Stage.ROUTED: (),
+    **{stage: _ORDER[number + 1 :] for number, stage in enumerate(_ORDER)},
+    Stage.ROUTED: (Stage.PRECATEGORIZED, Stage.POSTCATEGORIZED),
 }
 
 
