@@ -1,6 +1,7 @@
 """From a configuration to bound sinks: those that ship, which carry out the tables, and the user's own; all in one list.
 
-The shipped ones get no special treatment: they are imported by path like the user's, and stand at the built-in priority.
+The shipped ones get no special treatment: they are imported by path like the user's, and stand at the built-in priority; ``tables`` says
+which they are.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ..errors import ConfigError
-from ..events.binding import BUILT_IN, Plug
+from ..events.binding import Plug
 from ..events.rule import Match
 from ..events.sink import Sink, marks_of, settings_type
 from ..observe.log import get_log
 from .checks import known_listeners
 from .load import convert
-from .schema import BindingTable, Config, DomainTable
-from .values import Duration
+from .schema import BindingTable, Config
+from .tables import shipped_bindings
 
 GROUP = "penstock.sinks"
 
@@ -34,11 +35,9 @@ def plugs(config: Config) -> list[Plug]:
     for path in (folder, str(config.path.parent / "sinks")):
         if path not in sys.path:
             sys.path.insert(0, path)
-    aliases = [_plug(config, table, where) for table, where in _aliases(config)]
-    shipped = [_plug(config, table, where) for table, where in (_relay(config), _recipients(config, aliases))]
-    deliveries = [_plug(config, *_delivery(config, name, table)) for name, table in config.domains.items()]
+    shipped = [_plug(config, table, where) for table, where in shipped_bindings(config)]
     own = [_plug(config, table, "") for table in config.bindings if table.enabled]
-    return [*shipped, *aliases, *deliveries, *own]
+    return [*shipped, *own]
 
 
 def _plug(config: Config, table: BindingTable, carries_out: str) -> Plug:
@@ -143,51 +142,3 @@ def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path) -
             raise ConfigError(where, str(error) or f"{cls.__name__} refuses its settings") from error
         sink.log = get_log(binding=table.name)
     return sink
-
-
-# --- what the tables mean: a binding each, and the key to name in errors ---
-
-
-def _relay(config: Config) -> tuple[BindingTable, str]:
-    return _table("relay", "relay:Relay", {"domains": list(config.domains), "networks": config.relay.networks}), "relay"
-
-
-def _aliases(config: Config) -> list[tuple[BindingTable, str]]:
-    files = {domain: str(config.resolve(table.aliases)) for domain, table in config.domains.items() if table.aliases}
-    settings = {"files": files, "delimiter": config.server.recipient_delimiter}
-    return [(_table("aliases", "aliases:Aliases", settings), "domain")] if files else []
-
-
-def _recipients(config: Config, aliases: list[Plug]) -> tuple[BindingTable, str]:
-    """The binding that knows who exists; whoever has an alias does."""
-
-    def known(domain: str, table: DomainTable) -> dict[str, list[str]]:
-        # Asked of the sink, which was made through the registry as all are: how an alias file reads is its business.
-        return {"users": table.recipients, "aliases": [name for plug in aliases for name in cast(Any, plug.sink).names(domain)]}
-
-    domains = {domain: known(domain, table) for domain, table in config.domains.items()}
-    settings = {"domains": domains, "delimiter": config.server.recipient_delimiter}
-    return _table("recipients", "recipients:LocalRecipients", settings), "domain"
-
-
-def _table(name: str, sink: str, settings: dict[str, Any], match: Match | None = None) -> BindingTable:
-    # The shipped deliveries wait for the disk, and many at once wait no longer than one; the others need no thread.
-    return BindingTable(
-        name, f"penstock.sinks.{sink}", priority=BUILT_IN, match=match, settings=settings, timeout=Duration(300), threads=16
-    )
-
-
-def _delivery(config: Config, domain: str, table: DomainTable) -> tuple[BindingTable, str]:
-    kind, colon, target = table.deliver.partition(":")
-    key = f'domain."{domain}".deliver'
-    match = Match(recipient=f"*@{domain}")
-    name = f"deliver:{domain}"
-    if colon and kind == "discard":
-        return _table(name, "discard:Discard", {}, match), key
-    if not colon or kind not in ("maildir", "drop") or not target:
-        what = f"{table.deliver!r} is not understood"
-        raise ConfigError(f"{config.path}: {key}", what, "write 'maildir:PATH', 'drop:FOLDER' or 'discard:'")
-    path = str(config.resolve(Path(target)))
-    if kind == "drop":
-        return _table(name, "drop:Drop", {"directory": path, "domains": [domain]}, match), key
-    return _table(name, "maildir:Maildir", {"path": path, "delimiter": config.server.recipient_delimiter}, match), key

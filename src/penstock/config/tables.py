@@ -1,0 +1,114 @@
+"""What the tables mean: the bindings of the sinks that ship, which carry them out, each with the key to name in errors.
+
+They stand at the built-in priority, in this order: relay control, aliases, virtual addresses, routing, deliveries. Who exists is asked one
+step later, since it is the last word on a recipient: a directory that an administrator binds at the built-in priority comes before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..events.binding import BUILT_IN
+from ..events.rule import Match
+from .outbound import is_hop
+from .schema import BindingTable, Config, DomainTable
+from .values import Duration
+
+# Directories have had their say when these are asked.
+LAST_WORD = BUILT_IN + 1
+_EVERYBODY = "*"
+Carried = tuple[BindingTable, str]
+
+
+def shipped_bindings(config: Config) -> Iterator[Carried]:
+    """The bindings that carry out the tables, and the key that each carries out. Raises ConfigError for a delivery that there is not."""
+    yield _table("relay", "relay:Relay", {"domains": list(config.domains), "networks": config.relay.networks}), "relay"
+    yield from _recipients(config)
+    yield from _aliases(config)
+    yield _routing(config), "route"
+    for domain, table in config.domains.items():
+        if table.kind == "local":
+            yield from _delivery(config, domain, table)
+
+
+def _aliases(config: Config) -> Iterator[Carried]:
+    files = {domain: str(config.resolve(table.aliases)) for domain, table in config.domains.items() if table.aliases}
+    if files:
+        yield _table("aliases", "aliases:Aliases", {"files": files, "delimiter": config.server.recipient_delimiter}), "domain"
+
+
+def _recipients(config: Config) -> Iterator[Carried]:
+    # A relay domain is nobody's home: its postmaster is elsewhere.
+    ordered = sorted(config.domains.items(), key=lambda item: item[1].kind != "local")
+    domains: dict[str, dict[str, Any]] = {domain: {"users": table.recipients} for domain, table in ordered}
+    for domain, table in ordered:
+        if table.aliases:
+            domains[domain]["alias_file"] = str(config.resolve(table.aliases))
+    settings = {"domains": domains, "delimiter": config.server.recipient_delimiter}
+    yield _table("recipients", "recipients:LocalRecipients", settings), "domain"
+
+
+def _routing(config: Config) -> BindingTable:
+    routes: dict[str, dict[str, str]] = {}
+    for name, route in config.routes.items():
+        if not is_hop(name):
+            routes[name] = {"next_hop": route.next_hop, "message_class": route.message_class, "schedule": route.schedule}
+    for domain, table in config.domains.items():
+        if table.kind == "local" and _kind(table)[0] == "lmtp":
+            routes.setdefault(domain, {})
+            if routes[domain].get("next_hop"):
+                what = f"both 'deliver' and [route.\"{domain}\"] say where its mail goes"
+                raise ConfigError(f'{config.path}: domain."{domain}".deliver', what, "leave next_hop out of the route")
+            routes[domain]["next_hop"] = table.deliver
+    return _table("routing", "routing:Routing", {"routes": routes, "smart_host": config.delivery.smart_host})
+
+
+def _table(name: str, sink: str, settings: dict[str, Any], match: Match | None = None, priority: int = BUILT_IN) -> BindingTable:
+    # The shipped deliveries wait for the disk, and many at once wait no longer than one; the others need no thread.
+    return BindingTable(
+        name, f"penstock.sinks.{sink}", priority=priority, match=match, settings=settings, timeout=Duration(300), threads=16
+    )
+
+
+# --- deliveries ---
+
+
+def _delivery(config: Config, domain: str, table: DomainTable) -> Iterator[Carried]:
+    key = f'domain."{domain}".deliver'
+    kind, target = _kind(table)
+    if kind == "lmtp":
+        return
+    make = _KINDS.get(kind)
+    if make is None or (not target and kind != "discard"):
+        raise ConfigError(f"{config.path}: {key}", f"{table.deliver!r} is not understood", f"write {_FORMS}")
+    sink, settings = make(config, domain, target)
+    yield _table(f"deliver:{domain}", sink, settings, Match(recipient=f"*@{domain}")), key
+
+
+def _kind(table: DomainTable) -> tuple[str, str]:
+    """How a domain's mail is delivered, and what stands behind the colon; "" for no kind at all."""
+    kind, colon, target = table.deliver.partition(":")
+    return (kind.lower(), target) if colon else ("", "")
+
+
+def _maildir(config: Config, _: str, target: str) -> tuple[str, dict[str, Any]]:
+    return "maildir:Maildir", {"path": str(config.resolve(Path(target))), "delimiter": config.server.recipient_delimiter}
+
+
+def _drop(config: Config, domain: str, target: str) -> tuple[str, dict[str, Any]]:
+    return "drop:Drop", {"directory": str(config.resolve(Path(target))), "domains": [domain]}
+
+
+def _discard(config: Config, domain: str, target: str) -> tuple[str, dict[str, Any]]:
+    return "discard:Discard", {}
+
+
+_KINDS: dict[str, Callable[[Config, str, str], tuple[str, dict[str, Any]]]] = {
+    "maildir": _maildir,
+    "drop": _drop,
+    "discard": _discard,
+}
+_FORMS = "'maildir:PATH', 'drop:FOLDER', 'lmtp:[HOST]:PORT' or 'discard:'"
