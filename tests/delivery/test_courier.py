@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from support.remote import Remote
-
 from delivery.stand import MAIL, Stand, actions
+from support.remote import Remote
 
 
 async def test_a_message_goes_out_byte_for_byte() -> None:

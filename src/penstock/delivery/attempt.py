@@ -109,7 +109,8 @@ class Attempt:
         digit = reply.code // 100
         status = reply.enhanced if reply.enhanced[:1] == str(digit) else _BARE.get(digit, "5.0.0")
         host, address, dsn, local = self.server
-        action = Action.FAILED if digit == 5 else Action.DEFERRED if digit == 4 else Action.DELIVERED if local else Action.RELAYED
+        good = Action.DELIVERED if local else Action.RELAYED
+        action = good if digit == 2 else Action.FAILED if digit == 5 else Action.DEFERRED
         timings, text = Timings(self._before, 0.0, self.connected, sent), f"in reply to {verb}"
         self._end(recipients, lambda r: Result(r, action, status, text, reply, host, address, timings=timings, dsn=dsn))
 

@@ -35,7 +35,7 @@ async def send_content(session: Exchange, parcel: Parcel, chunked: bool) -> None
         machine.end_content()
 
 
-async def send_nothing(session: Exchange) -> None:
+def send_nothing(session: Exchange) -> None:
     """The lone dot after a 354 that came though no recipient was accepted (RFC 2920 §3.1)."""
     session.machine.begin_content()
     session.machine.end_content()

@@ -117,9 +117,7 @@ class Transaction:
             return
         if data_sent:
             # It was answered already, and its answer heard.
-            if machine.state is ClientState.GO_AHEAD:
-                await (self._content() if self._accepted else send_nothing(session))
-                await session.settle()
+            await self._content_if_asked()
         elif self._accepted and not self._vetoed and await self._passage.before_data(self._accepted):
             await self._data()
 
@@ -152,17 +150,26 @@ class Transaction:
         if session.over:
             return
         if self._chunked:
-            await self._content()
+            await send_content(session, self._passage.parcel, chunked=True)
+            await session.settle()
         else:
             await self._put(Data())
             await self._settle()
-            if session.over or session.machine.state is not ClientState.GO_AHEAD:
-                return
-            await self._content()
-        await session.settle()
+            await self._content_if_asked()
 
-    async def _content(self) -> None:
-        await send_content(self._session, self._passage.parcel, self._session.machine.state is not ClientState.GO_AHEAD)
+    async def _content_if_asked(self) -> None:
+        """Sends the content after a 354, and hears what becomes of it."""
+        session = self._session
+        # What came behind the 354 cannot be the answer to the content, and must not be taken for it.
+        while not session.over and await session.step_if_any():
+            pass
+        if session.over or session.machine.state is not ClientState.GO_AHEAD:
+            return
+        if self._accepted:
+            await send_content(session, self._passage.parcel, chunked=False)
+        else:
+            send_nothing(session)
+        await session.settle()
 
     @property
     def _chunked(self) -> bool:
@@ -259,7 +266,7 @@ class Transaction:
         if self._sends_again(command, granted, said):
             return
         answer = said.reply
-        if not granted and answer.is_positive:
+        if not granted and answer.is_positive and answer is not reply:
             self._session.disobey(said.outcome, "nobody but the server can ask for the content")
             answer = reply
         if self._obeys(said, recipients) or not answer.is_positive:
@@ -300,6 +307,9 @@ class Transaction:
 
     def _refuse(self, recipients: list[Recipient], reply: Reply, verb: str) -> None:
         """A refusal; a server that is about to go away has said nothing about the mail, so another may be asked."""
+        if reply.is_positive:
+            # A reply that answers nothing of the kind, a 354 to MAIL, say: the machine gives up the session next.
+            return
         if reply.code == _SHUTTING_DOWN:
             self._session.note(Trouble(f"the server goes away, in reply to {verb}", "4.3.2", reply, self._session.server))
         else:
