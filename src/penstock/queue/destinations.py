@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from ..errors import SpoolDamaged
 from ..observe.log import Log
@@ -17,10 +17,14 @@ from ..storage.base import Spool
 from .destination import Carrier, Destination
 from .job import Job
 from .limits import DestinationLimits
-from .stock import Stock
+from .schedule import Schedule
+from .settings import NOBODY, DestinationSettings
+from .stock import REMEMBERED, Stock
 from .throttle import Standing
 from .turns import Turns
 from .wakes import Wakes
+
+__all__ = ["DestinationSettings", "Destinations"]
 
 # How many destinations are looked at, or given a session, before the loop does other things.
 STEP = 500
@@ -30,49 +34,6 @@ IDLE = 30.0
 ATTEND_AGAIN = 60.0
 # How much longer than it was told a carrier may take to stop.
 LAST_WAIT = 2.0
-
-
-class NoCarrier:
-    """Serves nobody: what is queued waits."""
-
-    def attend(self, destination: Destination) -> None:
-        """Begins nothing."""
-
-    async def stop(self, seconds: float) -> None:
-        """Has nothing to end."""
-
-
-_NOBODY = NoCarrier()
-
-
-def no_carrier(queue: str) -> Carrier:
-    """The carrier of every queue as long as none was given."""
-    return _NOBODY
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationSettings:
-    """How destinations are served.
-
-    Args:
-        carrier_for: who serves a queue, by its name; asked when it comes into memory.
-        limits_for: what a queue is given, by its name; asked at the same time.
-        sessions: sessions at the same time, of all destinations.
-        reserved: the fraction of these that only destinations get which are known good.
-        probing: the fraction of these that destinations get, at most, that could not be reached last time.
-        ready: messages that wait in memory, of all destinations; a few more for each that is being served when this is used up.
-        ready_each: messages that wait in memory, of one destination.
-        ready_octets: octets that these take.
-    """
-
-    carrier_for: Callable[[str], Carrier] = no_carrier
-    limits_for: Callable[[str], DestinationLimits] = lambda queue: DestinationLimits()
-    sessions: int = 500
-    reserved: float = 0.25
-    probing: float = 0.25
-    ready: int = 5000
-    ready_each: int = 200
-    ready_octets: int = 64 * 1024 * 1024
 
 
 class Destinations:
@@ -106,6 +67,7 @@ class Destinations:
         self._damaged = damaged
         self._all: dict[str, Destination] = {}
         self._carriers: dict[int, Carrier] = {}
+        self._schedules: dict[str, Schedule] = {}
         self._spreading = False
         self._evicting = False
         self._learned = False
@@ -181,6 +143,25 @@ class Destinations:
             destination.suspended_until, destination.suspended_for = 0.0, ""
             self._look(queue)
 
+    def set_schedule(self, queue: str, text: str) -> None:
+        """Gives a queue another schedule than its limits say. Raises ValueError."""
+        known = self._schedules.get(queue)
+        if known is not None and known.text == text:
+            return
+        schedule = self._schedules[queue] = Schedule.parse(text)
+        if len(self._schedules) > REMEMBERED:
+            del self._schedules[next(iter(self._schedules))]
+        destination = self._all.get(queue)
+        if destination is not None:
+            destination.limits = replace(destination.limits, schedule=schedule)
+            self._look(queue)
+
+    def release(self, message_id: str) -> None:
+        """A message that nobody was to take is free again."""
+        queue = self.stock.free(message_id)
+        if queue is not None and not self.stopped:
+            self._look(queue)
+
     async def stop(self, seconds: float) -> None:
         """Gives out nothing more and stops all carriers."""
         self.close()
@@ -232,6 +213,8 @@ class Destinations:
         if until:
             self._rest(destination, until, now)
             return
+        if destination.suspended_until:
+            destination.suspended_until, destination.suspended_for = 0.0, ""
         while destination.waiters and destination.wants() and self.has_work(destination, now):
             destination.wake_one(True)
         if destination.wants() and not destination.waiters:
@@ -241,7 +224,7 @@ class Destinations:
     def released(self, destination: Destination, message_id: str) -> None:
         """A message is not worked on any more."""
         queue = self.stock.release(message_id)
-        if queue is not None:
+        if queue is not None and not self.stopped:
             self._look(queue)
 
     def session_ended(self, destination: Destination) -> None:
@@ -282,10 +265,12 @@ class Destinations:
     def _arranged(self, name: str) -> tuple[Carrier, DestinationLimits]:
         """Who serves a queue and what it is given; nobody when that cannot be told, so that its messages wait and nothing else does."""
         try:
-            return self._settings.carrier_for(name), self._settings.limits_for(name)
+            carrier, limits = self._settings.carrier_for(name), self._settings.limits_for(name)
         except Exception as error:
             self._log.error("destination could not be set up", queue=name, error=_text(error), exc_info=error)
-            return _NOBODY, DestinationLimits()
+            return NOBODY, DestinationLimits()
+        schedule = self._schedules.get(name)
+        return carrier, limits if schedule is None else replace(limits, schedule=schedule)
 
     def _look(self, name: str) -> None:
         """The spool may have something due in this queue."""

@@ -16,8 +16,9 @@ from ..events.work import MessageWork
 from ..observe.log import Log
 from ..storage.base import Spool
 from .destination import Destination
-from .destinations import Destinations, DestinationSettings
+from .destinations import Destinations
 from .job import Job
+from .settings import DestinationSettings
 from .work import TransportWork, Work, WorkLimits
 
 __all__ = ["Job", "Scheduler", "SchedulerSettings"]
@@ -71,15 +72,21 @@ class Scheduler:
     # Transport's work.
 
     def expect(self, message_id: str) -> None:
-        """Tells of a message that is about to be in the spool and will be offered: nothing else may start it meanwhile."""
+        """Tells of a message that is about to be in the spool and will be offered, or is dealt with elsewhere.
+
+        Nothing may start it, and no destination takes it, until ``offer`` or ``forget``.
+        """
         self._work.expect(message_id)
+        self._destinations.stock.reserve(message_id)
 
     def forget(self, message_id: str) -> None:
         """Tells that an expected message will not be offered."""
         self._work.forget(message_id)
+        self._destinations.release(message_id)
 
     def offer(self, work: MessageWork) -> None:
         """Takes a message that is in the spool and due now, and that was expected."""
+        self._destinations.release(work.record.id)
         self._work.offer(work)
 
     def soon(self, due: float) -> None:
@@ -139,7 +146,22 @@ class Scheduler:
         """Ends a suspension."""
         self._destinations.resume(queue)
 
+    def set_schedule(self, queue: str, schedule: str) -> None:
+        """Gives a queue another schedule than its limits say, for as long as this process runs.
+
+        Args:
+            queue: the queue's name.
+            schedule: as ``Schedule`` parses it.
+
+        Raises: ValueError.
+        """
+        self._destinations.set_schedule(queue, schedule)
+
     # Both.
+
+    def is_active(self, message_id: str) -> bool:
+        """True when a message is worked on just now, or expected; not when it only waits in memory."""
+        return self._work.is_active(message_id) or self._destinations.stock.is_active(message_id)
 
     def withdraw(self, message_id: str) -> bool:
         """Takes a message out of memory, before its entry in the spool is changed by someone else than who works on it.

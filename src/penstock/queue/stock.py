@@ -41,7 +41,8 @@ class Stock:
         self._most_octets = octets
         self._ready = 0
         self._octets = 0
-        self._owners: dict[str, Destination] = {}
+        # None for what no destination may take for the present.
+        self._owners: dict[str, Destination | None] = {}
         self._contested: dict[str, str] = {}
         self._windows: OrderedDict[str, float] = OrderedDict()
 
@@ -104,11 +105,24 @@ class Stock:
         destination.ready.clear()
         return [queue for queue in released if queue is not None and queue != destination.name]
 
+    def reserve(self, message_id: str) -> None:
+        """Keeps all destinations from taking a message, until it is released."""
+        self._owners.setdefault(message_id, None)
+
+    def free(self, message_id: str) -> str | None:
+        """Undoes ``reserve``; as ``release`` else."""
+        return self.release(message_id) if self._owners.get(message_id, self) is None else None
+
+    def is_active(self, message_id: str) -> bool:
+        """True when a message is worked on just now, or reserved."""
+        owner = self._owners.get(message_id)
+        return message_id in owner.active if owner is not None else message_id in self._owners
+
     def withdraw(self, message_id: str) -> bool:
         """Takes a message out of memory; False when it is worked on just now, and so must not be changed."""
         owner = self._owners.get(message_id)
         if owner is None:
-            return True
+            return message_id not in self._owners
         found = owner.ready.pop(message_id, None)
         if found is None:
             return False

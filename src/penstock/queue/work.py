@@ -144,6 +144,10 @@ class TransportWork:
         self._alarm.cancel()
         self._ready.clear()
 
+    def is_active(self, message_id: str) -> bool:
+        """True when a message is expected, or worked on just now."""
+        return message_id in self._known and not any(item[0] == message_id for item in self._ready)
+
     def withdraw(self, message_id: str) -> bool:
         """Takes a message out of memory that waits there; False when it is expected, or worked on just now."""
         found = next((item for item in self._ready if item[0] == message_id), None) if message_id in self._known else None
