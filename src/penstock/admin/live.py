@@ -7,37 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import __version__
 from ..events.work import Backplane, MessageWork
 from ..mail.content import Content
 from ..queue.destination import Destination
-from ..queue.scheduler import Scheduler
 from ..storage.base import Entry, Page, Query, QueueCount, Spool
-from ..transport.operations import Operations as MessageOperations
+from ..transport.pipeline import Transport
 from .operations import Came
 from .protocol import DestinationRow, StatusRow
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """One spool and what works on it.
-
-    Args:
-        spool: where messages are kept.
-        scheduler: works on them.
-        messages: changes single ones.
-        reset_routes: routes all that is queued again; how many messages got another next hop.
-        submit: takes a new message; its id, when it is durable.
-    """
-
-    spool: Spool
-    scheduler: Scheduler
-    messages: MessageOperations
-    reset_routes: Callable[[], Awaitable[int]]
-    submit: Callable[[MessageWork], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +27,14 @@ class LiveOperations:
     Args:
         worker: its name, e.g. "worker-0".
         server: gives ids, time and host name.
-        homes: its own spool first; new messages go there.
+        homes: transport on its own spool first, to which new messages go, and on those that it took over.
         listeners: host and port by listener.
         started: in seconds since 1970.
     """
 
     worker: str
     server: Backplane
-    homes: Sequence[Home]
+    homes: Sequence[Transport]
     listeners: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     started: float = 0.0
 
@@ -94,23 +74,23 @@ class LiveOperations:
         return StatusRow(self.worker, os.getpid(), __version__, self.started, messages, dict(self.listeners))
 
     async def hold(self, message_id: str, reason: str) -> Came:
-        return await self._home(message_id).messages.hold(message_id, reason)
+        return await self._home(message_id).operations.hold(message_id, reason)
 
     async def release(self, message_id: str) -> Came:
-        return await self._home(message_id).messages.release(message_id)
+        return await self._home(message_id).operations.release(message_id)
 
     async def retry(self, message_id: str) -> Came:
-        return await self._home(message_id).messages.retry(message_id)
+        return await self._home(message_id).operations.retry(message_id)
 
     async def remove(self, message_id: str) -> Came:
-        return await self._home(message_id).messages.remove(message_id)
+        return await self._home(message_id).operations.remove(message_id)
 
     async def bounce(self, message_id: str, text: str) -> Came:
-        messages = self._home(message_id).messages
-        return await (messages.bounce(message_id, text=text) if text else messages.bounce(message_id))
+        operations = self._home(message_id).operations
+        return await (operations.bounce(message_id, text=text) if text else operations.bounce(message_id))
 
     async def reroute(self, message_id: str, next_hop: str) -> Came:
-        return await self._home(message_id).messages.reroute(message_id, next_hop)
+        return await self._home(message_id).operations.reroute(message_id, next_hop)
 
     async def settled(self) -> None:
         # Changes are kept in the order of the calls: when this one is, all before it are.
@@ -146,7 +126,7 @@ class LiveOperations:
     async def submit(self, work: MessageWork) -> str:
         return await self.homes[0].submit(work)
 
-    def _home(self, entry_id: str) -> Home:
+    def _home(self, entry_id: str) -> Transport:
         """Where a message is; the first for one that is nowhere, which then says so."""
         return next((home for home in self.homes if home.spool.get(entry_id) is not None), self.homes[0])
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError, PenstockError
 from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, complain
+from .faces import FACES, face
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from .queue import queue
 from .spool import spool
 
 _EXIT_CODES = """\b
@@ -159,7 +162,16 @@ def send(
     run_send(Route.parse(server, helo, timeout), write(sender, to, words, helo), verbose, as_json)
 
 
+app.add_typer(queue, name="queue")
 app.add_typer(spool, name="spool")
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Say how the workers of the running server are."""
+    from .queue_counted import show_status
+
+    show_status(config, as_json)
 
 
 @app.command()
@@ -176,9 +188,18 @@ def version(as_json: JsonOption = False) -> None:
         typer.echo(f"penstock {__version__} (Python {platform.python_version()})")
 
 
+@app.command("sendmail", add_help_option=False)
+@app.command("mailq", add_help_option=False)
+@app.command("newaliases", add_help_option=False)
+def compatible() -> None:
+    """Do what the command of this name does on other mail servers."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; the exit code. Every error of ours becomes one line of what is wrong and one of what to do."""
     try:
+        if arguments and arguments[0] in FACES:
+            return face(arguments[0], arguments[1:])
         result = app(args=list(arguments), prog_name="penstock", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except Stop as stop:
@@ -196,5 +217,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The entry point."""
-    sys.exit(run(sys.argv[1:]))
+    """The entry point; called through a link named sendmail, mailq or newaliases it does what that does."""
+    name = Path(sys.argv[0]).name
+    sys.exit(run([name, *sys.argv[1:]] if name in FACES else sys.argv[1:]))
