@@ -20,7 +20,9 @@ __all__ = ["Came", "Operations", "Questions"]
 class Questions(Protocol):
     """What a worker keeps, for reading."""
 
-    worker: str
+    @property
+    def worker(self) -> str:
+        """Its name, e.g. "worker-0"."""
 
     def now(self) -> float:
         """Seconds since 1970."""

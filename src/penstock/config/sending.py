@@ -39,16 +39,16 @@ class DnsTable:
 
     Args:
         servers: name servers as ``"192.0.2.53"`` or ``"192.0.2.53:5353"``; those of /etc/resolv.conf when empty.
-        timeout: how long one question may take in all.
+        timeout: how long one name server is waited for, once.
         attempts: how often a server that does not answer is asked.
-        cache: how many answers are remembered.
+        cache: how many records are remembered.
         hosts: addresses of hosts by name, asked before DNS.
     """
 
     servers: list[str] = field(default_factory=list)
     timeout: Duration = Duration(5)
     attempts: int = 3
-    cache: int = 20_000
+    cache: int = 50_000
     hosts: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ class DeliveryTable:
         source_ipv6: the local address for IPv6; "" for any.
         own_addresses: addresses and networks of this server: mail whose MX leads there would come back for ever.
         chunking: use BDAT where it is offered.
-        port: the port of servers found by MX, and of next hops without one.
+        port: the port of servers found by MX; another one is for development, where 25 is not to be had.
         bare_newlines: what becomes of a CR or LF that stands alone in content: "convert" or "refuse".
     """
 

@@ -1,7 +1,4 @@
-"""The composition root: builds one worker from a configuration, and runs it.
-
-This is the only place that knows which storage back-end there is, and the only one that puts the layers together.
-"""
+"""One worker process: what it is made of, how it begins, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,25 +11,25 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .config import Config, plugs
-from .errors import PenstockError, StorageError, StorageLocked
-from .events.binding import Bindings
-from .events.dispatch import Dispatcher
-from .events.work import MessageWork
-from .hosts.listener import serve
-from .hosts.smtp.connection import Connection
-from .hosts.smtp.host import Services, SessionLimits, SmtpHost, SmtpSettings
-from .observe.log import Log, gather, get_log
-from .queue.policy import RetryPolicy
-from .queue.scheduler import SchedulerSettings
-from .storage.base import Spool
-from .storage.embedded import EmbeddedSettings, EmbeddedSpool
-from .storage.identity import Identities
-from .transport.pipeline import Parts, Transport, TransportSettings
-from .wire.smtp.limits import Limits
-from .wire.smtp.settings import ServerSettings
+from ..admin.control import ControlServer, ControlSettings, serve_control
+from ..admin.live import Home, LiveOperations
+from ..admin.places import socket_path
+from ..config import Config, plugs
+from ..errors import PenstockError, StorageError, StorageLocked
+from ..events.binding import Bindings
+from ..events.dispatch import Dispatcher
+from ..events.reports import ServerStarted, ServerStopping
+from ..events.work import Facts
+from ..hosts.listener import serve
+from ..hosts.smtp.connection import Connection
+from ..hosts.smtp.host import Services, SmtpHost
+from ..observe.log import Log, gather, get_log
+from ..storage.base import Spool
+from ..storage.embedded import EmbeddedSettings, EmbeddedSpool
+from ..transport.pipeline import Parts, Transport, TransportSettings
+from .building import Ways, smtp_settings, transport_settings
+from .node import Node
 
 # How long a worker waits for a spool that a dying one still has.
 LOCK_WAIT = 30.0
@@ -53,41 +50,6 @@ class WorkerPlace:
     sockets: tuple[socket.socket, ...]
 
 
-class Node:
-    """What a worker does for sinks.
-
-    Args:
-        config: the configuration.
-        spools: where messages are kept; new ones go to the first.
-    """
-
-    def __init__(self, config: Config, spools: list[Spool]) -> None:
-        self.name = config.server.name
-        self.hostname = config.server.hostname
-        self.states: dict[str, dict[str, Any]] = {}
-        self.new_id = Identities(time.time).new
-        self.now = time.time
-        self.transport: Transport | None = None
-        self._spools = spools
-
-    async def submit(self, work: MessageWork) -> str:
-        """Takes a message from a sink into transport."""
-        assert self.transport is not None
-        return await self.transport.submit(work)
-
-    def queue_depth(self, queue: str = "") -> int:
-        """How many messages this worker keeps."""
-        return sum(spool.count() for spool in self._spools)
-
-    def release_queue(self, queue: str) -> int:
-        """Releases what is held in a queue and works on it now."""
-        return 0
-
-    async def reset_routes(self) -> int:
-        """Asks for the next hop of what is queued again."""
-        return 0
-
-
 class Worker:
     """One process: its spool, its sinks, its sessions.
 
@@ -105,14 +67,20 @@ class Worker:
         self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
         self._node = Node(config, self._spools)
         self._bindings = Bindings(plugs(config))
-        settings = TransportSettings(retry_policy(config), SchedulerSettings(on_damage=self.damaged.set))
-        self._transports = [
-            Transport(Parts(self._node, spool, self._dispatcher, self._log), self._bindings, settings) for spool in self._spools
-        ]
-        self._node.transport = self._transports[0]
+        self._ways = Ways.of(config)
+        settings = transport_settings(config, self._ways.outbound, self.damaged.set)
+        self._transports = [self._transport(spool, settings) for spool in self._spools]
+        self._node.transports = self._transports
+        self._control: ControlServer | None = None
         services = Services(self._node, self._bindings, self._dispatcher, self._transports[0], self._spools[0], self._log)
         self._host = SmtpHost(services)
         self._servers: list[asyncio.AbstractServer] = []
+
+    def _transport(self, spool: Spool, settings: TransportSettings) -> Transport:
+        parts = Parts(self._node, spool, self._dispatcher, self._log)
+        transport = Transport(parts, self._bindings, settings)
+        transport.carriers.remote = self._ways.couriers(parts, transport, self._bindings)
+        return transport
 
     async def start(self) -> None:
         """Recovers the spools, starts the sinks, and accepts connections. Raises PenstockError."""
@@ -128,16 +96,36 @@ class Worker:
         for sock, listener in zip(self._place.sockets, self._config.listeners, strict=True):
             settings = smtp_settings(self._config, listener.name, self._bindings)
             self._servers.append(await serve(sock, lambda settings=settings: Connection(self._host, settings)))  # type: ignore[misc]
+        self._control = await self._serve_control()
+        self._tell(ServerStarted)
+
+    async def _serve_control(self) -> ControlServer:
+        """Opens the control socket."""
+        table, names = self._config.server, [listener.name for listener in self._config.listeners]
+        homes = [Home(t.spool, t.scheduler, t.operations, t.reset_routes, t.submit) for t in self._transports]
+        listeners = {name: sock.getsockname()[:2] for name, sock in zip(names, self._place.sockets, strict=True)}
+        operations = LiveOperations(f"worker-{self._place.number}", self._node, homes, listeners, self._node.now())
+        path = socket_path(self._config.resolve(table.control), self._place.number)
+        return await serve_control(path, operations, self._log, ControlSettings(group=table.submit_group))
+
+    def _tell(self, report: type[ServerStarted] | type[ServerStopping]) -> None:
+        chain = self._bindings.chain(report)
+        if chain:
+            self._dispatcher.tell(report(Facts(self._node)), chain)
 
     async def stop(self, seconds: float) -> None:
         """Ends: no new session, then no session, then no work under way, and then the spools."""
         deadline = time.monotonic() + seconds
+        self._tell(ServerStopping)
         # New clients are told so meanwhile: the supervisor keeps the port open, and they would only wait.
         await self._host.drain(seconds)
         for server in self._servers:
             server.close()
+        if self._control is not None:
+            await self._control.close()
         for transport in self._transports:
             await transport.stop(max(deadline - time.monotonic(), 5.0))
+        await self._ways.resolver.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._dispatcher.drain(), 5.0)
         for plug in self._bindings.plugs:
@@ -189,34 +177,6 @@ class Worker:
             on_trouble=lambda line: self._log.error("trouble in the spool", what=line),
             on_broken=broken,
         )
-
-
-def retry_policy(config: Config) -> RetryPolicy:
-    """The retry policy of a configuration."""
-    return RetryPolicy(tuple(map(float, config.retry.intervals)), float(config.retry.expire), config.retry.jitter)
-
-
-def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSettings:
-    """What the sessions of a listener are told."""
-    table = config.limits
-    limits = Limits(
-        message_size=table.message_size,
-        recipients=table.recipients,
-        transactions=table.messages_per_session,
-        errors=table.errors,
-    )
-    sessions = SessionLimits(
-        connections=table.connections,
-        connections_per_client=table.connections_per_client,
-        idle=float(table.idle),
-        command=float(table.command),
-        data=float(table.data),
-        message=float(table.message),
-        idle_commands=table.idle_commands,
-    )
-    built_in = ServerSettings(config.server.hostname).table
-    verbs = frozenset(bindings.verbs) - frozenset(built_in)
-    return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs), sessions, hops=table.hops)
 
 
 def _calm_collector() -> None:

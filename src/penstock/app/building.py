@@ -1,0 +1,108 @@
+"""From a configuration to the settings of each part of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from ..config import Config
+from ..config.outbound import Outbound, policies, policy, resolver_settings, target_settings
+from ..delivery.couriers import CourierParts, Couriers
+from ..delivery.mx import Targets
+from ..delivery.resolver import Resolver
+from ..delivery.settings import DeliverySettings
+from ..errors import ConfigError
+from ..events.binding import Bindings
+from ..hosts.smtp.host import SessionLimits, SmtpSettings
+from ..mail.address import NULL, Address
+from ..mail.report import ReportSettings
+from ..mail.report_text import Kind, Text
+from ..queue.scheduler import SchedulerSettings
+from ..queue.settings import DestinationSettings
+from ..transport.notices import NoticeSettings
+from ..transport.pipeline import Parts, Transport, TransportSettings
+from ..wire.smtp.limits import Limits
+from ..wire.smtp.settings import ServerSettings
+
+KINDS: tuple[Kind, ...] = ("failed", "delayed", "success")
+
+
+def transport_settings(config: Config, outbound: Outbound, on_damage: Callable[[], None]) -> TransportSettings:
+    """How transport behaves."""
+    destinations = DestinationSettings(limits_for=outbound.limits, sessions=config.delivery.sessions)
+    local = frozenset(name for name, table in config.domains.items() if table.kind == "local")
+    return TransportSettings(
+        retry=policy(config.retry),
+        scheduler=SchedulerSettings(on_damage=on_damage, destinations=destinations),
+        is_local=local.__contains__,
+        policies=policies(config),
+        notices=notice_settings(config),
+    )
+
+
+def notice_settings(config: Config) -> NoticeSettings:
+    """How reports are sent. Raises ConfigError for a text that cannot be used."""
+    table = config.notices
+    texts: dict[Kind, Text] = {}
+    for kind in KINDS:
+        path = table.templates / f"{kind}.txt" if table.templates else None
+        if path is not None and path.exists():
+            try:
+                texts[kind] = _text(path.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{config.path}: notices.templates", f"{path}: {error}") from None
+    double = Address.parse(table.double_bounce) if table.double_bounce else NULL
+    return NoticeSettings(double, ReportSettings(int(table.return_full), texts))
+
+
+def _text(written: str) -> Text:
+    """The words of a report: a line with the subject, an empty line, and the body. Raises ValueError."""
+    first, _, rest = written.partition("\n")
+    name, colon, subject = first.partition(":")
+    if name.strip().lower() != "subject" or not colon:
+        raise ValueError("the first line is the subject, as in 'Subject: Your message did not arrive'")
+    return Text(subject.strip(), rest.lstrip("\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How mail leaves a worker: the settings of its queues, and where addresses are found."""
+
+    outbound: Outbound
+    targets: Targets
+    resolver: Resolver
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The ways of a configuration."""
+        resolver = Resolver(resolver_settings(config))
+        return cls(Outbound(config), Targets(resolver, target_settings(config)), resolver)
+
+    def couriers(self, parts: Parts, transport: Transport, bindings: Bindings) -> Couriers:
+        """Who serves remote destinations."""
+        mine = CourierParts(parts.server, parts.dispatcher, transport, self.targets, parts.log, transport.hold_damaged)
+        return Couriers(mine, bindings, DeliverySettings(self.outbound.hop))
+
+
+def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSettings:
+    """What the sessions of a listener are told."""
+    table = config.limits
+    limits = Limits(
+        message_size=table.message_size,
+        recipients=table.recipients,
+        transactions=table.messages_per_session,
+        errors=table.errors,
+    )
+    sessions = SessionLimits(
+        connections=table.connections,
+        connections_per_client=table.connections_per_client,
+        idle=float(table.idle),
+        command=float(table.command),
+        data=float(table.data),
+        message=float(table.message),
+        idle_commands=table.idle_commands,
+    )
+    built_in = ServerSettings(config.server.hostname).table
+    verbs = frozenset(bindings.verbs) - frozenset(built_in)
+    return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs), sessions, hops=table.hops)
