@@ -54,9 +54,17 @@ class Node:
     def queue_depth(self, queue: str = "") -> int:
         return self.spool.count()
 
+    def release_queue(self, queue: str) -> int:
+        assert self.transport is not None
+        return self.transport.release_queue(queue)
+
+    async def reset_routes(self) -> int:
+        assert self.transport is not None
+        return await self.transport.reset_routes()
+
 
 class Running:
-    """A server in this loop; an async context manager."""
+    """A server in this loop; an async context manager. ``transport`` are further settings of transport, such as ``is_local``."""
 
     def __init__(
         self,
@@ -65,6 +73,9 @@ class Running:
         sessions: SessionLimits | None = None,
         limits: Limits | None = None,
         in_memory: int = 1024 * 1024,
+        active: int = 200,
+        ready: int = 2000,
+        **transport: Any,
     ) -> None:
         self.spool = spool or MemorySpool()
         self.node = Node(self.spool)
@@ -72,7 +83,8 @@ class Running:
         self.bindings = Bindings(plugs)
         self.dispatcher = Dispatcher(get_log())
         parts = Parts(self.node, self.spool, self.dispatcher, get_log())
-        settings = TransportSettings(RetryPolicy((0.02, 0.05), 3600.0, 0.0), SchedulerSettings())
+        scheduling = SchedulerSettings(active=active, ready=ready)
+        settings = TransportSettings(RetryPolicy((0.02, 0.05), 3600.0, 0.0), scheduling, **transport)
         self.transport = self.node.transport = Transport(parts, self.bindings, settings)
         self.host = SmtpHost(Services(self.node, self.bindings, self.dispatcher, self.transport, self.spool, get_log()))
         verbs = frozenset(self.bindings.verbs) - frozenset(ServerSettings("x").table)

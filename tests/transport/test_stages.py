@@ -202,7 +202,8 @@ async def test_a_restart_goes_on_at_the_last_recorded_stage(tmp_path: Path, stop
     blocker: Sink[Any] = AtSubmission(hang) if stop_at == "submission" else Hang()
     async with Running(first, blocker, spool=EmbeddedSpool(EmbeddedSettings(tmp_path))) as server:
         await deliver_one(server, "a@example.com", "b@example.com")
-        stage = "submitted" if stop_at == "submission" else "routed"
+        # What is delivered to at once is not recorded as routed: it is routed again.
+        stage = "submitted" if stop_at == "submission" else "admitted"
         await server.until(lambda: all(e.stage == stage for e in server.kept()), stage)
         await server.until(lambda: first.attempts, "the first sink was asked")
     again, box = AtSubmission(mark), Mailbox()
@@ -246,6 +247,7 @@ async def test_a_message_without_recipients_ends() -> None:
 def test_a_move_that_is_not_in_the_table_is_an_error() -> None:
     """Stages only go forward."""
     assert move(Stage.SUBMITTED, Stage.ROUTED) is Stage.ROUTED
+    assert move(Stage.ROUTED, Stage.POSTCATEGORIZED) is Stage.POSTCATEGORIZED
     with pytest.raises(PenstockError, match="'routed' to 'submitted'"):
         move(Stage.ROUTED, Stage.SUBMITTED)
 
@@ -265,13 +267,13 @@ async def test_many_messages_at_once_all_arrive() -> None:
             going -= 1
             return Delivered("slow")
 
-    async with Running(Slow()) as server:
-        server.transport._scheduler._settings = type(server.transport._scheduler._settings)(active=10, ready=20)
+    async with Running(Slow(), active=10, ready=20, local_sessions=5) as server:
         clients = [await server.client() for _ in range(20)]
         for _ in range(10):
             await asyncio.gather(*(client.send() for client in clients))
         await until(lambda: not server.kept(), "all are delivered", 20.0)
-        assert most == 10
+        # Five fresh ones at the same time, and as many from the queue of the domain as a destination is begun with, or more later.
+        assert 5 <= most <= 10 + 20
         for client in clients:
             client.close()
 
@@ -335,7 +337,7 @@ async def test_no_message_is_worked_on_twice_at_once(tmp_path: Path) -> None:
 
         async def look() -> None:
             while going:
-                server.transport._scheduler.wake()
+                server.transport.scheduler.wake()
                 await asyncio.sleep(0)
 
         looking = asyncio.ensure_future(look())

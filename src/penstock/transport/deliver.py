@@ -58,7 +58,6 @@ class LocalDeliveries:
             answer = self._parts.dispatcher.ask(event, self._chain)
             if not isinstance(answer, Outcome):
                 return self._rest(work, queue, recipients[index + 1 :], results, (event, answer))
-            # After the handlers: what they changed about the recipient goes on with it.
             results.append(result_of(event.work, answer, work.record))
         return self._handover.settle(work, queue, results)
 
@@ -66,7 +65,9 @@ class LocalDeliveries:
         self._waiting[queue] += 1
         try:
             event, waiting = first
-            results.append(result_of(event.work, await waiting, work.record))
+            outcome = await waiting
+            # After the handlers: what they changed about the recipient goes on with it.
+            results.append(result_of(event.work, outcome, work.record))
             for recipient in recipients:
                 event = self._event(work, recipient)
                 answer = self._parts.dispatcher.ask(event, self._chain)
