@@ -2,8 +2,8 @@
 
 While a queue rests, since its server cannot be reached or an administrator stopped it, its messages are not rewritten one by one each time
 a probe fails. So nothing of what happens at a try happens to them, and somebody has to look. The look is in order of id, a bounded number
-at a time with a pause in between: a backlog of a million costs minutes of little work and no memory, and nobody waits for it. What is worked
-on just now is left alone, as its try sees to it.
+at a time with a pause in between: a backlog of a million costs minutes of little work and no memory, and nobody waits for it. What is
+worked on just now is left alone, as its try sees to it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class Aging:
 
     def __init__(self, shop: Shop, settler: Settler, settings: AgingSettings | None = None) -> None:
         self._spool = shop.parts.spool
-        self._log = shop.parts.log
         self._scheduler = shop.scheduler
         self._settler = settler
         self._settings = settings or AgingSettings()
@@ -109,9 +108,9 @@ class Aging:
                 await step
         except SpoolDamaged:
             raise
-        except msgspec.DecodeError as error:
-            # It is put aside when it is tried.
-            self._log.warning("a message that waits cannot be looked at", message=entry.id, error=str(error))
+        except msgspec.DecodeError:
+            # It is put aside, with a word, when it is tried; here it would be named every minute.
+            return
 
     def _content(self, entry: Entry) -> Content | None:
         """The content, or None when it is damaged: the sender hears of the message all the same."""
