@@ -48,7 +48,7 @@ def detail(kept: Kept, source: Questions) -> Detail:
     if record is None:
         return Detail(row(kept, source), [], {}, _header(kept, source))
     parameters = record.envelope.parameters
-    facts: dict[str, str | int | float] = {name: getattr(record, name) for name in _FACTS}
+    facts: dict[str, str | int | float | bool] = {name: getattr(record, name) for name in _FACTS}
     facts |= {"body": parameters.body, "smtputf8": parameters.smtputf8, "ret": parameters.ret, "envid": parameters.envid}
     facts |= {"parameters": " ".join(f"{name}={value}" for name, value in parameters.other.items()), "content": kept.entry.content}
     shown = [_recipient(r) for r in record.envelope.recipients[: MAX_RECIPIENTS // 2]]

@@ -7,17 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import __version__
 from ..events.work import Backplane, MessageWork
 from ..mail.content import Content
 from ..queue.destination import Destination
+from ..queue.scheduler import Scheduler
 from ..storage.base import Entry, Page, Query, QueueCount, Spool
-from ..transport.pipeline import Transport
+from ..transport.operations import Operations as MessageOperations
 from .operations import Came
 from .protocol import DestinationRow, StatusRow
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One spool and what works on it.
+
+    Args:
+        spool: where messages are kept.
+        scheduler: works on them.
+        operations: changes single ones.
+        reset_routes: routes all that is queued again; how many messages got another next hop.
+        submit: takes a new message; its id, when it is durable.
+    """
+
+    spool: Spool
+    scheduler: Scheduler
+    operations: MessageOperations
+    reset_routes: Callable[[], Awaitable[int]]
+    submit: Callable[[MessageWork], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +47,14 @@ class LiveOperations:
     Args:
         worker: its name, e.g. "worker-0".
         server: gives ids, time and host name.
-        homes: transport on its own spool first, to which new messages go, and on those that it took over.
+        homes: its own spool first, to which new messages go, and those that it took over.
         listeners: host and port by listener.
         started: in seconds since 1970.
     """
 
     worker: str
     server: Backplane
-    homes: Sequence[Transport]
+    homes: Sequence[Home]
     listeners: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     started: float = 0.0
 
@@ -126,7 +146,7 @@ class LiveOperations:
     async def submit(self, work: MessageWork) -> str:
         return await self.homes[0].submit(work)
 
-    def _home(self, entry_id: str) -> Transport:
+    def _home(self, entry_id: str) -> Home:
         """Where a message is; the first for one that is nowhere, which then says so."""
         return next((home for home in self.homes if home.spool.get(entry_id) is not None), self.homes[0])
 

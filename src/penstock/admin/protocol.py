@@ -284,7 +284,7 @@ class Detail(Answer, frozen=True, tag="detail"):
 
     row: MessageRow
     recipients: list[RecipientDetail]
-    facts: dict[str, str | int | float]
+    facts: dict[str, str | int | float | bool]
     header: str
 
 

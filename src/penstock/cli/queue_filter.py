@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from ..admin.protocol import MAX_PAGE, Filter
@@ -13,7 +14,7 @@ from .exits import EX_USAGE, Stop
 if TYPE_CHECKING:
     from .queue import Words
 
-V = TypeVar("V", Duration, Size)
+Number = TypeVar("Number", int, float)
 
 
 def make_filter(words: Words) -> Filter:
@@ -26,13 +27,13 @@ def make_filter(words: Words) -> Filter:
         queue=queue_name(words.queue) if words.queue else "",
         sender=words.sender,
         recipient=words.recipient,
-        older_than=_value("--older-than", words.older, Duration),
-        younger_than=_value("--younger-than", words.younger, Duration),
+        older_than=_value("--older-than", words.older, _seconds),
+        younger_than=_value("--younger-than", words.younger, _seconds),
         held=words.held,
         stage=words.stage,
         reason=words.reason,
-        larger=_value("--larger-than", words.larger, Size),
-        smaller=_value("--smaller-than", words.smaller, Size),
+        larger=_value("--larger-than", words.larger, _octets),
+        smaller=_value("--smaller-than", words.smaller, _octets),
         until=time.time(),
     )
 
@@ -50,13 +51,21 @@ def queue_name(text: str) -> str:
 
 def duration(option: str, text: str) -> float | None:
     """Seconds, or None for no text. Raises Stop."""
-    return _value(option, text, Duration)
+    return _value(option, text, _seconds)
 
 
-def _value(option: str, text: str, kind: type[V]) -> V | None:
+def _seconds(text: str) -> float:
+    return float(Duration.parse(text))
+
+
+def _octets(text: str) -> int:
+    return int(Size.parse(text))
+
+
+def _value(option: str, text: str, parse: Callable[[str], Number]) -> Number | None:
     if not text:
         return None
     try:
-        return kind.parse(text)
+        return parse(text)
     except ValueError as error:
         raise Stop(EX_USAGE, f"{option}: {error}") from None
