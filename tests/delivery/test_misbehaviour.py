@@ -1,4 +1,4 @@
-"""Couriers against every misbehaviour of the catalogue: each ends in the right outcome for each recipient, nothing hangs, nothing is lost."""
+"""Couriers against every misbehaviour there is: each ends in the right outcome for each recipient; nothing hangs, nothing is lost."""
 
 from __future__ import annotations
 
