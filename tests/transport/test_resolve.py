@@ -1,4 +1,4 @@
-"""Addresses are resolved in batches until nothing new comes up: rewritten, expanded, forwarded, failed, put off; and nobody gets two copies."""
+"""Addresses are resolved in batches until nothing new comes up: rewritten, expanded, failed, put off; and nobody gets two copies."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_a_directory_that_fails_puts_the_whole_message_off() -> None:
     """What was found in the rounds before is found again."""
 
     class Fragile(Sink[None]):
-        attempts: list[tuple[int, int]] = []  # noqa: RUF012 (one test)
+        attempts: list[tuple[int, int]] = []
 
         @on(Resolve)
         async def look_up(self, event: Resolve) -> None:
@@ -209,11 +209,7 @@ async def test_the_sender_can_be_rewritten() -> None:
 async def test_a_delivery_of_its_own_goes_with_the_recipient() -> None:
     """The same mailbox by two ways is not a duplicate."""
     box = await resolved("ann", "shop", ann=forwarded("box", keep=True), box=lambda item: item.deliver_by("pipe:/bin/vacation ann"))
-    assert [(r.address.local, r.route) for _, r in sorted(box.got, key=lambda got: got[1].route)] == [
-        ("ann", ""),
-        ("shop", ""),
-        ("box", "pipe:/bin/vacation ann"),
-    ] or box.who == ["ann", "box", "shop"]
+    assert box.who == ["ann", "box", "shop"]
     assert box.of("box").route == "pipe:/bin/vacation ann"
 
 
@@ -335,5 +331,3 @@ async def test_nobody_who_is_put_off_at_resolve_for_too_long_is_forgotten() -> N
         await empty(server)
     assert box.who == ["a"]
     assert reports(box)[0].startswith("slow@example.com 4.4")
-
-

@@ -114,9 +114,9 @@ class PostCategorize(MessageEvent):
 class Route(MessageEvent):
     """A next hop is wanted for the recipients of one domain.
 
-    ``destination`` is the domain, ``recipients`` are those who go there, for reading, ``proposal`` is what has been proposed so far, which a
-    handler may replace by answering with another RouteTo, or leave; it is None where no way is known. All bindings are asked: a RouteTo goes
-    on with the next one; Unreachable and Hold are final.
+    ``destination`` is the domain, ``recipients`` are those who go there, for reading, ``proposal`` is what has been proposed so far, which
+    a handler may replace by answering with another RouteTo, or leave; it is None where no way is known. All bindings are asked: a RouteTo
+    goes on with the next one; Unreachable and Hold are final.
     """
 
     admits = (t.RouteTo, t.Unreachable, t.Hold)

@@ -1,4 +1,4 @@
-"""What becomes of a message on which our own code failed, or whose stored octets are damaged: it is put aside, neither lost nor tried for ever."""
+"""What becomes of a message on which our own code failed, or that is damaged: it is put aside, neither lost nor tried for ever."""
 
 from __future__ import annotations
 

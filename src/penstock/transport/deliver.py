@@ -1,7 +1,7 @@
 """Delivery here: each recipient in turn is offered to the sinks of LocalDelivery, and what came of it is settled at once.
 
-Fresh mail is delivered to in the same breath in which it was accepted; what has to wait does so in a queue of its own for each local domain,
-so that a slow one is in nobody's way. What no sink takes is held, not bounced: a recipient without a delivery is a fault of the
+Fresh mail is delivered to in the same breath in which it was accepted; what has to wait does so in a queue of its own for each local
+domain, so that a slow one is in nobody's way. What no sink takes is held, not bounced: a recipient without a delivery is a fault of the
 configuration, and mail must not pay for it."""
 
 from __future__ import annotations

@@ -233,5 +233,3 @@ class Operations:
 
     def _log(self, what: str, message_id: str, reason: str) -> None:
         self._shop.parts.log.info(what, message=message_id, by=_ADMINISTRATOR, reason=reason)
-
-
