@@ -25,6 +25,8 @@ from .protocol import MAX_LINE, AnyQuestion, ControlError, Done, Failed, Questio
 from .protocol import Answer as Line
 from .taking import Taking, TakingLimits
 
+# How long a refused client may go on sending, in seconds.
+LINGER = 2.0
 # struct ucred of unix(7): pid, uid, gid.
 _CREDENTIALS = struct.Struct("3i")
 
@@ -164,6 +166,7 @@ class _Session:
                 await self._write(line)
         except ControlError as error:
             await self._write(Failed(error.kind, error.what))
+            await self._linger()
         except (OSError, TimeoutError, ValueError):
             raise
         except Exception as error:
@@ -204,6 +207,14 @@ class _Session:
         except asyncio.IncompleteReadError:
             raise ConnectionResetError from None
         return line
+
+    async def _linger(self) -> None:
+        """Reads what still comes, for a while: closing before would take the answer away from who is still sending."""
+        self._writer.write_eof()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while await self._reader.read(65536):
+                    pass
 
     async def _write(self, line: Line | Question) -> None:
         """Writes a line. Raises TimeoutError when the other side reads nothing for too long."""
