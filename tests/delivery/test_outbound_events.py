@@ -11,7 +11,7 @@ import pytest
 
 from delivery.stand import Stand, actions, hop_settings
 from penstock import Match, Reply, Sink, on
-from penstock.delivery.settings import TlsSettings
+from penstock.delivery.settings import Credentials, TlsSettings
 from penstock.events import (
     BeforeData,
     Connecting,
@@ -477,8 +477,6 @@ async def test_a_sink_that_fails_defers_the_mail_and_loses_none(event: type[Any]
 
 
 async def test_a_password_is_not_shown_to_sinks() -> None:
-    from penstock.delivery.settings import Credentials
-
     shown: list[str] = []
     settings = replace(hop_settings(tls=TlsSettings("none")), credentials=Credentials("user", "secret", in_clear=True))
     script = Script(face=Face(accounts={"user": "secret"}, mechanisms=("LOGIN",), auth_needed=True))

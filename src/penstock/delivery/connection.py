@@ -21,8 +21,8 @@ from ..wire.smtp.outgoing import Outgoing, verb_of
 # How long a connection may take to close in good order.
 FAREWELL = 2.0
 # How many octets may wait in the process for the other side to take them: what was not yet given to the kernel is certainly not with the
-# server, so the end of a content is only written when all of it was.
-HIGH_WATER = 0
+# server, so the end of a content is only written when nearly all of it was. Not 0, at which uvloop's TLS never writes again.
+HIGH_WATER = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self._transport.set_write_buffer_limits(HIGH_WATER, 0)
 
     def data_received(self, data: bytes) -> None:
         self.machine.receive_data(data)
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         if secured is None or self._closed is not None or self.machine.is_closed:
             return self.give_up("the TLS handshake failed: the connection was lost", transport)
         self._transport = secured
-        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self._transport.set_write_buffer_limits(HIGH_WATER, 0)
         return ""
 
     def time(self) -> float:

@@ -365,7 +365,7 @@ class Courier:
         """True when a session takes no further message."""
         most = session.settings.limits.messages
         age = session.connection.time() - self._born
-        return not session.look() or self._served >= most or age > session.settings.limits.age
+        return not session.look() or self._served >= most or age >= session.settings.limits.age
 
     async def _end_session(self) -> None:
         session = self._session
