@@ -15,6 +15,7 @@ from pathlib import Path
 from ..admin.control import ControlServer, ControlSettings, serve_control
 from ..admin.live import Home, LiveOperations
 from ..admin.places import socket_path
+from ..admin.taking import TakingLimits
 from ..config import Config, plugs
 from ..errors import PenstockError, StorageError, StorageLocked
 from ..events.binding import Bindings
@@ -106,7 +107,9 @@ class Worker:
         listeners = {name: sock.getsockname()[:2] for name, sock in zip(names, self._place.sockets, strict=True)}
         operations = LiveOperations(f"worker-{self._place.number}", self._node, homes, listeners, self._node.now())
         path = socket_path(self._config.resolve(table.control), self._place.number)
-        return await serve_control(path, operations, self._log, ControlSettings(group=table.submit_group))
+        limits = self._config.limits
+        taking = TakingLimits(limits.message_size, limits.recipients, limits.hops)
+        return await serve_control(path, operations, self._log, ControlSettings(table.submit_group, taking))
 
     def _tell(self, report: type[ServerStarted] | type[ServerStopping]) -> None:
         chain = self._bindings.chain(report)
