@@ -153,7 +153,7 @@ async def test_a_delay_is_told_once_when_its_time_has_come(notify: tuple[str, ..
 @pytest.mark.parametrize("double", ["", "postmaster@here.example"])
 async def test_a_bounce_of_a_bounce_goes_to_the_postmaster_or_nowhere_and_never_further(double: str) -> None:
     async with Desk(notices=NoticeSettings(Address.parse(double))) as desk:
-        work = await desk.message("forged@far.example", sender="", origin="dsn")
+        work = await desk.message(to("forged@far.example", "never"), sender="", origin="dsn")
         await desk.settle(work, *each(work, Action.FAILED, "5.1.1", "unknown"))
         assert not desk.kept()
         assert [names(e) for e in desk.spool.select(Query()).entries] == ([[double]] if double else [])

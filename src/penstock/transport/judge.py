@@ -76,7 +76,7 @@ def judge(record: MessageRecord, results: Iterable[Result], policies: Policies, 
                 if wants_report(recipient, "delayed"):
                     until = record.received + policy.expire
                     judged.reported("delayed").append(_reported(result, "delayed", tried, until))
-        elif result.action in _KINDS and _is_reported(result):
+        elif result.action in _KINDS and _is_reported(record, result):
             kind, done = _KINDS[result.action]
             judged.reported(kind).append(_reported(result, done, tried))
     return judged
@@ -142,9 +142,10 @@ def _times(recipient: Recipient, counter: str) -> int:
     return times if isinstance(times, int) else 0
 
 
-def _is_reported(result: Result) -> bool:
+def _is_reported(record: MessageRecord, result: Result) -> bool:
     if result.action in (Action.FAILED, Action.EXPIRED):
-        return wants_report(result.recipient, "failed")
+        # A report asks for no report itself (NOTIFY=NEVER), but "the MTA MAY inform the local postmaster" (RFC 3461 §5.2.6).
+        return record.envelope.sender.is_null or wants_report(result.recipient, "failed")
     if not wants_report(result.recipient, "success"):
         return False
     # RFC 3461 §5.2.1: a server that knows DSN takes the request over; §5.2.2: otherwise it ends here, with "relayed".
