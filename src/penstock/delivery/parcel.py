@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..events.work import MessageWork
 from ..mail.content import Content, JoinedContent, chunks
 from ..wire.smtp.client_parameters import Facts
-from ..wire.smtp.stuffing import content_problem
+from ..wire.smtp.stuffing import NewlineWatch
 
 # Content up to here is read at once and leaves in one write with its dot.
 SMALL = 128 * 1024
@@ -71,9 +71,18 @@ def _examine(work: MessageWork, content: Content) -> Parcel:
     if data is not None:
         eight_bit, clean = not data.isascii(), _is_clean(data)
     else:
-        eight_bit = not all(piece.isascii() for piece in chunks(content))
-        clean = not content_problem(chunks(content))
+        eight_bit, clean = _look_through(content)
     return Parcel(content, data, eight_bit, clean, eight_bit and _needs_utf8(work))
+
+
+def _look_through(content: Content) -> tuple[bool, bool]:
+    """Whether a large content has octets above 127, and whether all its line ends are good."""
+    eight_bit, watch = False, NewlineWatch()
+    for piece in chunks(content):
+        eight_bit = eight_bit or not piece.isascii()
+        watch.look(piece)
+    watch.finish()
+    return eight_bit, not watch.found
 
 
 def _is_clean(data: bytes) -> bool:

@@ -140,8 +140,8 @@ class Transaction:
                 if not await self._put(command):
                     break
                 sent = True
-        chunked = self._chunked
-        grouped = sent and not (alone or chunked or hooks.before_data or self._ended) and session.machine.send_if_it_may(Data())
+        alone = alone or bool(hooks.before_data) or self._chunked or not session.settings.pipelining
+        grouped = sent and not alone and not self._ended and session.machine.send_if_it_may(Data())
         await self._settle()
         return grouped
 
