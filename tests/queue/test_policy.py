@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.queue.policy import DAY, HOUR, MINUTE, RetryPolicy
+from penstock.queue.policy import DAY, HOUR, MINUTE, Policies, RetryPolicy
 
 EXACT = RetryPolicy(jitter=0.0)
 RECEIVED = 1_700_000_000.0
@@ -69,3 +70,43 @@ def test_what_failed_together_does_not_come_back_together() -> None:
 def test_one_message_draws_anew_for_each_try() -> None:
     policy = RetryPolicy((HOUR,))
     assert len({policy.next_due("m", n, RECEIVED, RECEIVED) for n in range(20)}) == 20
+
+
+def test_a_destination_rests_for_the_glitches_first() -> None:
+    assert [EXACT.back_off("q", n) for n in range(6)] == [MINUTE, MINUTE, MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR]
+    assert RetryPolicy(glitch=(), jitter=0.0).back_off("q", 0) == 15 * MINUTE
+
+
+def test_the_sender_is_told_of_a_delay_once_at_each_age() -> None:
+    policy = RetryPolicy(notices=(4 * HOUR, DAY, 9 * DAY))
+    first = policy.next_notice(RECEIVED, 0.0)
+    assert first == RECEIVED + 4 * HOUR
+    assert policy.next_notice(RECEIVED, first + 5) == RECEIVED + DAY
+    # What would come after the message is given up never comes.
+    assert policy.next_notice(RECEIVED, RECEIVED + DAY) is None
+    assert RetryPolicy(notices=()).next_notice(RECEIVED, 0.0) is None
+
+
+def test_a_domain_has_the_schedule_of_the_pattern_that_says_most() -> None:
+    named = {pattern: RetryPolicy(expire=float(n)) for n, pattern in enumerate(("*", "example.org", ".example.org", ".a.example.org"), 1)}
+    policies = Policies(RetryPolicy(), named)
+    found = {
+        d: policies.of(d).expire for d in ("elsewhere.example", "example.org", "b.example.org", "a.example.org", "x.a.example.org", "")
+    }
+    assert list(found.values()) == [1.0, 2.0, 3.0, 4.0, 4.0, 1.0]
+    assert Policies().of("example.org") == RetryPolicy()
+    assert Policies(EXACT, {"org": RetryPolicy()}).of("example.org") is EXACT
+
+
+@pytest.mark.parametrize("pattern", ["", ".", "*.example", "Example.org", "a@b", "example.org."])
+def test_a_pattern_that_could_never_match_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="should be"):
+        Policies(domains={pattern: EXACT})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"intervals": ()}, {"intervals": (0.0,)}, {"glitch": (-1.0,)}, {"jitter": 1.0}, {"expire": float("inf")}, {"notices": (0.0,)}]
+)
+def test_a_schedule_that_would_spin_or_never_end_is_refused(wrong: dict[str, tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"retry schedule|jitter"):
+        RetryPolicy(**wrong)  # type: ignore[arg-type]
