@@ -29,7 +29,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     config = tmp_path / "examples" / "penstock.toml"
     text = config.read_text()
-    assert text.count(DATA) == 3, "everything that the example keeps is below one folder"
+    assert text.count(DATA) == 4, "everything that the example keeps is below one folder"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert '"127.0.0.1:2525"' in text
@@ -90,7 +90,7 @@ def test_a_new_user_sees_mail_arrive_and_a_changed_sink_take_effect(checkout: Pa
         assert (refused.returncode, "As you wish" in refused.stderr) == (69, True)
     sink = checkout / "examples" / "hello.py"
     sink.write_text(sink.read_text().replace('"X-Hello"', '"X-Changed"'))
-    assert penstock("check", "--config", str(checkout / "examples" / "penstock.toml")).stdout == "ok: 5 bindings, 1 listener, 1 domain\n"
+    assert penstock("check", "--config", str(checkout / "examples" / "penstock.toml")).stdout == "ok: 6 bindings, 1 listener, 1 domain\n"
     with _served(checkout):
         _send(checkout, "Second try")
         text = _mailbox(checkout, "Second try")

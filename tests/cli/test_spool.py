@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with Server(tmp_path, workers=2, more=MORE) as running:
         _send(running, "early")
         _send(running, "late")
-        running.wait_for_log(lambda line: line["event"] == "quarantined" and line.get("stage") == "submission", "held")
+        running.wait_for_log(lambda line: line["event"] == "quarantined" and "to" in line, "held")
         assert running.stop() == 0
         yield running
 
