@@ -93,7 +93,7 @@ def test_a_group_that_there_is_not_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"\n", b"{}\n", b"null\n", b"[" * 100_000 + b"\n", b"\xff\xfe\n", b'{"op":"list"}\n', b'{"op":"nothing","version":1}\n', _question("show")],
+    [b"\n", b"{}\n", b"null\n", b"[" * 99_999 + b"\n", b"\xff\n", b'{"op":"list"}\n', b'{"op":"nothing","version":1}\n', _question("show")],
 )
 async def test_what_is_no_question_gets_one_answer(tmp_path: Path, line: bytes) -> None:
     """And the worker goes on."""
@@ -110,6 +110,12 @@ async def test_another_version_is_named(tmp_path: Path) -> None:
         assert "version 99" in answer["what"]
 
 
+async def _write_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * 65536)
+        await writer.drain()
+
+
 async def test_a_line_without_end_is_refused_without_being_kept(tmp_path: Path) -> None:
     """Who writes on after the answer is cut off soon."""
     async with Live(tmp_path) as live:
@@ -117,10 +123,7 @@ async def test_a_line_without_end_is_refused_without_being_kept(tmp_path: Path) 
         writer.write(b"x" * 3 * MAX_LINE)
         assert b"has more than" in await asyncio.wait_for(reader.readline(), 5)
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(10):
-                while True:
-                    writer.write(b"x" * 65536)
-                    await writer.drain()
+            await asyncio.wait_for(_write_for_ever(writer), 10)
         writer.close()
         assert (await _ask(live.path, _question("status")))[-1] == {"re": "done"}
 
@@ -196,7 +199,7 @@ def _ask_as_nobody(path: Path, line: bytes) -> bytes:
             os._exit(0)
     os.close(writes)
     os.waitpid(child, 0)
-    with open(reads, "rb") as answer:
+    with os.fdopen(reads, "rb") as answer:
         return answer.read()
 
 

@@ -119,7 +119,7 @@ class Workers:
     @property
     def complete(self) -> bool:
         """Whether all workers that there should be have answered."""
-        return len(self.answered) >= self._config.server.worker_count
+        return len(self.answered - self.missing) >= self._config.server.worker_count
 
     def _rows(self, path: Path, question: ListMessages) -> Iterator[MessageRow]:
         return (answer for answer in self._pages(path, question) if isinstance(answer, MessageRow))
@@ -130,6 +130,7 @@ class Workers:
             cursor = ""
             try:
                 for answer in self.ask(path, question):
+                    self.answered.add(path)
                     if isinstance(answer, Done) and answer.cursor:
                         cursor = answer.cursor
                     else:
@@ -137,7 +138,6 @@ class Workers:
             except AwayError:
                 self.missing.add(path)
                 return
-            self.answered.add(path)
             if not cursor or not isinstance(question, ListMessages | ChangeMessages | CountAges):
                 return
             question = msgspec.structs.replace(question, cursor=cursor)
