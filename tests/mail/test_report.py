@@ -114,6 +114,11 @@ def test_every_field_that_rfc_3464_asks_for_is_there_once() -> None:
     assert b"Diagnostic-Code: smtp; 550-5.1.1 No such\r\n 550 5.1.1 user here\r\n" in raw
 
 
+@pytest.mark.parametrize(("remote", "shown"), [("192.0.2.1", "[192.0.2.1]"), ("2001:db8::1", "[IPv6:2001:db8::1]"), ("mx.x", "mx.x")])
+def test_a_remote_server_without_a_name_is_an_address_literal(remote: str, shown: str) -> None:
+    assert groups(report("failed", facts(), bob(remote=remote)))[1]["Remote-MTA"] == f"dns; {shown}"
+
+
 def test_a_delay_says_up_to_when_it_is_tried_and_returns_the_header_alone() -> None:
     raw = report("delayed", facts(ret="FULL"), bob(action="delayed", status="5.1.1", until=1_700_086_400.0))
     (_, one), (_, _, header) = groups(raw), list(parsed(raw).iter_parts())

@@ -73,7 +73,7 @@ async def test_at_no_instant_is_there_a_copy_of_the_spool_with_both_or_neither(t
     spool = EmbeddedSpool(EmbeddedSettings(tmp_path / "spool"))
     copies: list[Path] = []
     async with Desk(spool=spool) as desk:
-        for number in range(8):
+        for number in range(4):
             work = await desk.message("failed@far.example", to("waits@far.example", "never"))
             failed, waits = work.record.envelope.recipients
             await desk.settle(work, Result(failed, Action.FAILED, "5.1.1", "unknown"), Result(waits, Action.DEFERRED), queue=QUEUE)

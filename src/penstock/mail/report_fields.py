@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from ipaddress import ip_address
 from typing import Literal
 
 from .envelope import Envelope, Recipient
@@ -102,7 +103,7 @@ def _of_recipient(one: Reported, utf8: bool) -> str:
     fields.append(f"Action: {one.action}\r\n")
     fields.append(f"Status: {one.code}\r\n")
     if one.remote:
-        fields.append(folded("Remote-MTA", f"dns; {safe(one.remote, False, 255)}"))
+        fields.append(folded("Remote-MTA", f"dns; {_mta(one.remote)}"))
     if one.reply is not None:
         fields.append(_diagnostic(one.reply, utf8))
     elif one.text:
@@ -112,6 +113,15 @@ def _of_recipient(one: Reported, utf8: bool) -> str:
     if one.until:
         fields.append(folded("Will-Retry-Until", date(one.until)))
     return "".join(fields)
+
+
+def _mta(name: str) -> str:
+    """A host as an MTA-name of type dns; "a domain-literal containing the internet protocol address is acceptable" (RFC 3461 §9.3)."""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return safe(name, False, 255)
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
 
 
 def _original(orcpt: str, utf8: bool) -> str:
