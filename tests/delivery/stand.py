@@ -149,12 +149,15 @@ class Stand:
         queue: its name, which leads to the remote.
         sinks: bound to the outbound events.
         settings: how sessions are held.
+        handover: transport, as far as deliveries see it.
     """
 
-    def __init__(self, queue: str, *sinks: Sink[Any] | Plug, settings: HopSettings | None = None) -> None:
+    def __init__(
+        self, queue: str, *sinks: Sink[Any] | Plug, settings: HopSettings | None = None, handover: FakeHandover | None = None
+    ) -> None:
         self.node = FakeNode()
         self.log = KeptLog()
-        self.handover = FakeHandover()
+        self.handover = handover or FakeHandover()
         self.destination = FakeDestination(queue)
         self.settings = settings or hop_settings()
         plugs = [sink if isinstance(sink, Plug) else Plug(f"sink{n}", sink) for n, sink in enumerate(sinks)]
