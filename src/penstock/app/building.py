@@ -49,20 +49,11 @@ def notice_settings(config: Config) -> NoticeSettings:
         path = table.templates / f"{kind}.txt" if table.templates else None
         if path is not None and path.exists():
             try:
-                texts[kind] = _text(path.read_text("utf-8"))
+                texts[kind] = Text.parse(kind, path.read_text("utf-8"))
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{config.path}: notices.templates", f"{path}: {error}") from None
     double = Address.parse(table.double_bounce) if table.double_bounce else NULL
     return NoticeSettings(double, ReportSettings(int(table.return_full), texts))
-
-
-def _text(written: str) -> Text:
-    """The words of a report: a line with the subject, an empty line, and the body. Raises ValueError."""
-    first, _, rest = written.partition("\n")
-    name, colon, subject = first.partition(":")
-    if name.strip().lower() != "subject" or not colon:
-        raise ValueError("the first line is the subject, as in 'Subject: Your message did not arrive'")
-    return Text(subject.strip(), rest.lstrip("\n"))
 
 
 @dataclass(frozen=True, slots=True)
