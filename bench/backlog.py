@@ -138,14 +138,14 @@ async def lives(spool: Spool, options: argparse.Namespace) -> str:
 
 async def drain(spool: Spool, queue: str, at_most: int) -> str:
     """Delivers what a queue has, a hundred at a time, with one entry at its head that stays: each question must pass what is gone."""
-    done, slowest, asked, started = 0, 0.0, 0, time.monotonic()
+    done, slowest, started = 0, 0.0, time.monotonic()
     stuck = spool.due(math.inf, 1, queue)[0].id
     while done < at_most:
         before = time.perf_counter()
         found = spool.due(math.inf, PAGE + 1, queue)
         spool.next_due(queue)
         took = time.perf_counter() - before
-        slowest, asked = max(slowest, took), asked + 1
+        slowest = max(slowest, took)
         ready = [entry for entry in found if entry.id != stuck]
         if not ready:
             break

@@ -211,8 +211,9 @@ async def test_an_index_of_an_older_version_gets_the_orders_that_it_lacks(settin
     path = settings.directory / "index.sqlite"
     made = path.stat().st_ino
     database = sqlite3.connect(path)
-    for name in ("entries_queue_due", "entries_held"):
+    for name in ("entries_waiting", "entries_queue_waiting", "entries_held"):
         database.execute(f"DROP INDEX {name}")
+    database.execute("CREATE INDEX entries_due ON entries (due, id) WHERE held = ''")
     database.commit()
     database.close()
     spool = await opened(settings)

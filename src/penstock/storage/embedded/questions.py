@@ -20,12 +20,11 @@ from ..base import Entry, Query
 from .format import Place, decode_entry
 
 Hidden = Callable[[str], bool]
-_ORDERED = "SELECT due, id FROM entries INDEXED BY entries_due WHERE held = ''"
-_ORDERED_QUEUE = "SELECT due, id FROM entries INDEXED BY entries_queue_due WHERE held = '' AND queue = ?"
-_FIRST_QUEUE = "SELECT queue, due, id FROM entries INDEXED BY entries_queue_due WHERE held = '' ORDER BY queue, due, id LIMIT 1"
-_NEXT_QUEUE = (
-    "SELECT queue, due, id FROM entries INDEXED BY entries_queue_due WHERE held = '' AND queue > ? ORDER BY queue, due, id LIMIT 1"
-)
+_ORDERED = "SELECT due, id FROM entries INDEXED BY entries_waiting WHERE held = ''"
+_ORDERED_QUEUE = "SELECT due, id FROM entries INDEXED BY entries_queue_waiting WHERE held = '' AND queue = ?"
+_QUEUES = "SELECT queue, due, id FROM entries INDEXED BY entries_queue_waiting WHERE held = ''"
+_FIRST_QUEUE = f"{_QUEUES} ORDER BY queue, due, id LIMIT 1"
+_NEXT_QUEUE = f"{_QUEUES} AND queue > ? ORDER BY queue, due, id LIMIT 1"
 _ROW = "SELECT data, checksum FROM entries WHERE id = ?"
 
 
@@ -171,10 +170,15 @@ class Questions:
         rows = self._rows("SELECT file, id, size, id IN (SELECT content FROM entries) FROM contents WHERE file <> ''")
         return [(str(file), str(content_id), int(str(size)), bool(used)) for file, content_id, size, used in rows]
 
+    def pinned(self, segment: int) -> bool:
+        """True when an entry or a content lies in a segment; to name them all may take long, and the loop would wait meanwhile."""
+        entries = self._rows("SELECT 1 FROM entries WHERE segment = ? LIMIT 1", (segment,))
+        return bool(entries or self._rows("SELECT 1 FROM contents WHERE segment = ? AND segment > 0 LIMIT 1", (segment,)))
+
     def pinning(self, segment: int) -> tuple[list[str], list[str]]:
         """The ids of entries and of contents that lie in a segment."""
         entries = self._rows("SELECT id FROM entries WHERE segment = ?", (segment,))
-        contents = self._rows("SELECT id FROM contents WHERE segment = ?", (segment,))
+        contents = self._rows("SELECT id FROM contents WHERE segment = ? AND segment > 0", (segment,))
         return [str(row[0]) for row in entries], [str(row[0]) for row in contents]
 
     def users(self, content_id: str) -> list[str]:

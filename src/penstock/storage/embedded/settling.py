@@ -189,7 +189,7 @@ class Keeper:
             return
         passed = [each for each in self._segments.all() if each.header.number < self._index.position.segment]
         synced = False
-        while passed and not any(self._index.pinning(passed[0].header.number)):
+        while passed and not self._index.pinned(passed[0].header.number):
             synced = synced or self._index.sync()
             if not synced:
                 return  # a power cut could throw the index back to where it needs this segment; the next step asks again
