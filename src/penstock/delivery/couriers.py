@@ -8,9 +8,9 @@ answered for is kept, and marked as uncertain (RFC 1047).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import StorageDamaged
 from ..events.binding import Bindings
@@ -210,12 +210,14 @@ class Courier:
             worn = self._served > 0
             self._served += 1
             await deliver(session, attempt)
-            if not session.over:
-                self._destination.succeeded()
-                continue
             blame = session.work.messages == 0 and bool(attempt.left)
-            if not blame:
+            if not blame or not session.over:
                 self._destination.succeeded()
+            if not attempt.left:
+                # What is left of the session waits until the results are recorded: a crash meanwhile would send the message again.
+                return
+            if not session.over:
+                continue
             await self._end_session()
             if worn and session.replies == 0:
                 # It ended between two messages, as servers do that close idle connections: nothing was said about this one.
@@ -277,17 +279,15 @@ class Courier:
         server = self._parts.server
         work = OutboundWork(server.new_id(), self._queue, Remote(next_hop=self._queue), server.now())
         session = Session(self._context, settings, work, self._hop().kind == "lmtp")
-        session.message = attempt.work
         began = session.connection.time()
         ready = False
         try:
-            trouble = await session.connecting(target)
+            trouble = await session.connecting(target, attempt.work)
             if clear:
                 session.tls_level = "none"
             trouble = trouble or await session.open()
             ready = trouble is None
         finally:
-            session.message = None
             if not ready:
                 session.abandon()
         attempt.connected += session.connection.time() - began
@@ -329,7 +329,7 @@ class Courier:
         try:
             step = self._parts.handover.settle(attempt.work, self._queue, attempt.results)
             if step is not None:
-                await step
+                await _to_its_end(step)
         except Exception as error:
             log = self._parts.log
             log.error("results could not be recorded", message=message_id, queue=self._queue, error=str(error), exc_info=error)
@@ -381,6 +381,16 @@ class Courier:
             "session with a remote ended", session=work.id, queue=self._queue, remote=server.host, address=server.address,
             tls=session.remote.tls, messages=work.messages, recipients=work.recipients, reason=why,
         )  # fmt: skip
+
+
+async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
+    """Waits for what must be recorded, also when this server stops meanwhile."""
+    task = asyncio.get_running_loop().create_task(step)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,), timeout=LAST_WAIT / 2)
+        raise
 
 
 class _SinkFailedError(Exception):

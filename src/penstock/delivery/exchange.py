@@ -269,26 +269,9 @@ class SinkWire:
 
     # Commands that change the transaction or the session, or after which octets follow.
     FORBIDDEN = frozenset(
-        [
-            "MAIL",
-            "RCPT",
-            "DATA",
-            "BDAT",
-            "BURL",
-            "RSET",
-            "QUIT",
-            "EHLO",
-            "HELO",
-            "LHLO",
-            "STARTTLS",
-            "AUTH",
-            "TURN",
-            "ATRN",
-            "SEND",
-            "SOML",
-            "SAML",
-        ]
-    )
+        ["MAIL", "RCPT", "DATA", "BDAT", "BURL", "RSET", "QUIT", "EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "TURN", "ATRN", "SEND",
+         "SOML", "SAML"]
+    )  # fmt: skip
     # RFC 5321 §4.5.3.1.4: 512 octets with the CRLF; RFC 4954 §4: 12288 for a line of a dialogue.
     LONGEST, LONGEST_IN_DIALOGUE = 510, 12286
 

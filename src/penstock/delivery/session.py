@@ -15,6 +15,7 @@ from types import MappingProxyType
 from ..errors import LocalProtocolError
 from ..events.outbound import Connecting, Remote, SessionEnd, SessionStart, TlsLevel
 from ..events.verdict_transit import Retry, TreatAs
+from ..events.work import MessageWork
 from ..wire.smtp.client_events import Answer, Banner, Closed
 from ..wire.smtp.client_state import ClientState
 from ..wire.smtp.outgoing import Continuation, Quit, StartTls, raw
@@ -38,8 +39,13 @@ class Session(Exchange):
     place = Place("")
     target = Target("", "", 0)
 
-    async def connecting(self, target: Target) -> Trouble | None:
-        """Chooses where to connect to, and asks the sinks about it (Connecting)."""
+    async def connecting(self, target: Target, message: MessageWork) -> Trouble | None:
+        """Chooses where to connect to, and asks the sinks about it (Connecting).
+
+        Args:
+            target: the address whose turn it is.
+            message: the first one that is to be sent, for conditions; nobody can edit it here.
+        """
         settings = self.settings
         self.target = target
         self.tls_level = settings.tls.level
@@ -48,7 +54,7 @@ class Session(Exchange):
         self._describe()
         if not self.context.hooks.connecting:
             return None
-        asked = Connecting(self.facts(), address, target.port, self.place.source, self.tls_level)
+        asked = Connecting(self.facts(message), address, target.port, self.place.source, self.tls_level)
         outcome = await self.context.hooks.ask(asked, self.context.hooks.connecting)
         self.place, self.tls_level = Place(asked.address, asked.port, asked.source), asked.tls
         self._describe()
