@@ -10,7 +10,7 @@ import pytest
 from penstock.config import load, plugs
 from penstock.errors import ConfigError
 from penstock.events.binding import Bindings, Plug
-from penstock.events.catalog import LocalDelivery, RcptTo, Submission
+from penstock.events.catalog import LocalDelivery, RcptTo, Resolve
 
 HEAD = '[server]\nhostname = "mx.example.com"\n[[listener]]\nname = "mx"\naddress = "127.0.0.1:0"\n'
 # Every test has a module of its own, since Python imports a name only once.
@@ -283,11 +283,11 @@ def test_the_tables_become_bindings_of_the_sinks_that_ship(tmp_path: Path) -> No
     found = plugs(load(tmp_path / "penstock.toml"))
     bound = Bindings(found)
     assert [plug.name for plug in found] == [
-        "relay", "recipients", "aliases", "routing", "deliver:a.example", "deliver:b.example", "deliver:c.example",
+        "relay", "aliases", "recipients", "unknown", "routing", "deliver:a.example", "deliver:b.example", "deliver:c.example",
     ]  # fmt: skip
-    assert {plug.priority for plug in found} == {16384}
-    assert [b.name for b in bound.chain(RcptTo)] == ["relay", "recipients"]
-    assert [b.name for b in bound.chain(Submission)] == ["aliases"]
+    assert {plug.name: plug.priority for plug in found if plug.priority != 16384} == {"recipients": 16385, "unknown": 16385}
+    assert [b.name for b in bound.chain(RcptTo)] == ["relay", "aliases", "recipients"]
+    assert [b.name for b in bound.chain(Resolve)] == ["aliases", "unknown"]
     assert [b.name for b in bound.chain(LocalDelivery)] == ["deliver:a.example", "deliver:b.example", "deliver:c.example"]
 
 

@@ -12,7 +12,7 @@ from penstock.verdicts import Reject
 
 UNKNOWN = Reject(550, "5.1.1", "No such user here")
 DOMAINS = {
-    "example.com": DomainRecipients(["Alice", "bob.smith", "c+plus"], ["Sales"]),
+    "example.com": DomainRecipients(["Alice", "bob.smith", "c+plus", "Sales"]),
     "open.example": DomainRecipients(["*"]),
     ".wild.example": DomainRecipients(["dave"]),
     "empty.example": DomainRecipients([]),

@@ -26,29 +26,43 @@ Carried = tuple[BindingTable, str]
 def shipped_bindings(config: Config) -> Iterator[Carried]:
     """The bindings that carry out the tables, and the key that each carries out. Raises ConfigError for a delivery that there is not."""
     yield _table("relay", "relay:Relay", {"domains": list(config.domains), "networks": config.relay.networks}), "relay"
+    yield from _files(config)
     yield from _recipients(config)
-    yield from _aliases(config)
-    yield _routing(config), "route"
+    routing = _routing(config)
+    if any(routing.settings.values()):  # else there is nothing that it could say, at each message
+        yield routing, "route"
     for domain, table in config.domains.items():
         if table.kind == "local":
             yield from _delivery(config, domain, table)
 
 
-def _aliases(config: Config) -> Iterator[Carried]:
-    files = {domain: str(config.resolve(table.aliases)) for domain, table in config.domains.items() if table.aliases}
-    if files:
-        yield _table("aliases", "aliases:Aliases", {"files": files, "delimiter": config.server.recipient_delimiter}), "domain"
+def _files(config: Config) -> Iterator[Carried]:
+    delimiter = config.server.recipient_delimiter
+    aliases = {domain: str(config.resolve(table.aliases)) for domain, table in config.domains.items() if table.aliases}
+    if aliases:
+        yield _table("aliases", "aliases:Aliases", {"files": aliases, "delimiter": delimiter}), "domain"
+    virtual = {domain: str(config.resolve(table.virtual)) for domain, table in config.domains.items() if table.virtual}
+    if virtual:
+        yield _table("virtual", "virtual:Virtual", {"files": virtual, "delimiter": delimiter}), "domain"
 
 
 def _recipients(config: Config) -> Iterator[Carried]:
     # A relay domain is nobody's home: its postmaster is elsewhere.
     ordered = sorted(config.domains.items(), key=lambda item: item[1].kind != "local")
-    domains: dict[str, dict[str, Any]] = {domain: {"users": table.recipients} for domain, table in ordered}
-    for domain, table in ordered:
-        if table.aliases:
-            domains[domain]["alias_file"] = str(config.resolve(table.aliases))
+    domains = {domain: {"users": table.recipients, "catch_all": _catch_all(config, domain, table)} for domain, table in ordered}
     settings = {"domains": domains, "delimiter": config.server.recipient_delimiter}
-    yield _table("recipients", "recipients:LocalRecipients", settings), "domain"
+    yield _table("recipients", "recipients:LocalRecipients", settings, priority=LAST_WORD), "domain"
+    if any(_EVERYBODY not in table.recipients for table in config.domains.values()):
+        # Where everybody exists there is nothing to ask, and each message is spared the question.
+        yield _table("unknown", "recipients:UnknownRecipients", settings, priority=LAST_WORD), "domain"
+
+
+def _catch_all(config: Config, domain: str, table: DomainTable) -> str:
+    """The address that gets what nobody else does; a name alone is one of the domain. Raises ConfigError for one that nothing reaches."""
+    if table.catch_all and _EVERYBODY in table.recipients:
+        where = f'{config.path}: domain."{domain}".catch_all'
+        raise ConfigError(where, "every address exists in this domain, so nothing is left for it", "list the names in 'recipients'")
+    return f"{table.catch_all}@{domain}" if table.catch_all and "@" not in table.catch_all else table.catch_all
 
 
 def _routing(config: Config) -> BindingTable:

@@ -5,9 +5,13 @@ from .archive import Archive, ArchiveSettings
 from .discard import Discard
 from .drop import Drop, DropSettings
 from .maildir import Maildir, MaildirSettings
-from .recipients import DomainRecipients, LocalRecipients, LocalRecipientsSettings
+from .postgresql import Postgresql, PostgresqlSettings
+from .recipients import DomainRecipients, LocalRecipients, LocalRecipientsSettings, UnknownRecipients
 from .relay import Relay, RelaySettings
+from .routing import DomainRoute, Routing, RoutingSettings
 from .shields_up import ShieldsUp
+from .sqlite import Sqlite, SqliteSettings
+from .virtual import Virtual, VirtualSettings
 
 __all__ = [
     "Aliases",
@@ -16,13 +20,23 @@ __all__ = [
     "ArchiveSettings",
     "Discard",
     "DomainRecipients",
+    "DomainRoute",
     "Drop",
     "DropSettings",
     "LocalRecipients",
     "LocalRecipientsSettings",
     "Maildir",
     "MaildirSettings",
+    "Postgresql",
+    "PostgresqlSettings",
     "Relay",
     "RelaySettings",
+    "Routing",
+    "RoutingSettings",
     "ShieldsUp",
+    "Sqlite",
+    "SqliteSettings",
+    "UnknownRecipients",
+    "Virtual",
+    "VirtualSettings",
 ]

@@ -1,41 +1,27 @@
-"""Aliases in the syntax of /etc/aliases, which administrators have had in their fingers since Sendmail.
+"""Aliases: names that stand for others, for commands, files and lists, from files in the syntax of /etc/aliases.
 
-Everything that can be wrong with a file is found when it is read: a line that does not parse, a name that stands twice, a chain that
-bites its own tail. What is left at run time is one look-up a recipient, in a table in which every chain has been followed to its end.
+What an alias stands for is asked about in turn, by this sink and by all others, so chains and circles are nobody's business here. The files
+are read again when they change. A file that is wrong when the server starts is an error; one that becomes wrong later leaves the aliases as
+they were. An included list that cannot be read puts off the mail for that list alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from penstock import Address, Recipient, Sink, on
-from penstock.errors import AddressError, ConfigError
-from penstock.events import Submission
+from penstock import Address, Sink, on
+from penstock.errors import ConfigError
+from penstock.events import Item, RcptTo, Resolve
 
-# A name or destination: quoted parts, in which separators mean nothing, and other characters.
-_NAME = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^":])+?)\s*:')
-_DESTINATION = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^",])+?)\s*(?:,|\Z)')
-_WHOLLY_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_HAS_DOMAIN = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"@])*@')
-_LATER = {"|": "a command", "/": "a file", ":include:": "an included list"}
+from .aliasfile import Alias, Destination, read_aliases, read_list
+from .known import set_known, without_detail
+from .watched import Watch, WatchedFile
 
-
-@dataclass(frozen=True, slots=True)
-class Alias:
-    """One entry of an alias file.
-
-    Args:
-        name: the local part that it is for, in lower case.
-        destinations: addresses or local names, as they are written.
-        line: where it begins, counted from 1.
-    """
-
-    name: str
-    destinations: tuple[str, ...]
-    line: int
+# Lists within lists of files: deeper is a circle, or as good as one.
+_NESTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,165 +31,190 @@ class AliasesSettings:
     Args:
         files: the file of each domain.
         delimiter: what separates a name from what is added to it: ``sales+fair`` finds the alias ``sales``; "" for nothing.
+        interval: seconds between two looks at whether a file changed.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     delimiter: str = "+"
+    interval: float = 1.0
+
+
+class _Unreadable(Exception):
+    """An included list that could not be read."""
 
 
 class Aliases(Sink[AliasesSettings]):
-    """Puts in the place of each alias those for whom it stands.
+    """Puts in the place of each alias what it stands for.
 
-    What came with the recipient goes with each of them: properties, NOTIFY and other parameters, and ORCPT, which is set to the alias
-    when the client gave none (RFC 3461 §5.2.7). Who is a recipient already gets no second copy. An alias that names itself, or a name
-    with a backslash before it, means the mailbox of that name.
+    ``|command`` and ``/file`` become deliveries of their own. When there is an alias ``owner-NAME``, it becomes the envelope sender of what
+    goes to the members of NAME, so that failures reach who can do something about them (RFC 5321 §3.9.2).
 
     Raises: ConfigError with file and line for what cannot be used.
     """
 
     def __init__(self, settings: AliasesSettings) -> None:
         super().__init__(settings)
-        self._entries = {
-            domain.lower(): {alias.name: alias for alias in read_aliases(Path(file))} for domain, file in settings.files.items()
-        }
-        self._files = {domain.lower(): Path(file) for domain, file in settings.files.items()}
-        self._table = {
-            (name, domain): tuple(dict.fromkeys(self._follow(domain, alias, [])))
-            for domain, entries in self._entries.items()
-            for name, alias in entries.items()
-        }
+        self._tables: dict[str, WatchedFile[dict[str, Alias]]] = {}
+        self._lists: dict[tuple[str, str], WatchedFile[tuple[Destination, ...]]] = {}
+        for domain, path in settings.files.items():
+            name = domain.lower()
+            self._tables[name] = WatchedFile(Path(path), partial(read_aliases, domain=name))
+        self._watch = Watch(self.refresh, settings.interval)
+        self._say(self._read())
+        for table in self._tables.values():
+            if table.value is None:
+                raise ConfigError(str(table.path), table.error.removeprefix(f"{table.path}: "))
 
-    def names(self, domain: str) -> list[str]:
-        """The names that are aliases in a domain, for LocalRecipients."""
-        return list(self._entries.get(domain.lower(), {}))
+    async def start(self) -> None:
+        """Begins to look after the files."""
+        self._watch.start()
 
-    @on(Submission, blocking=False)
-    def expand(self, event: Submission) -> None:
-        """Expands every recipient that is an alias."""
-        recipients = event.message.recipients
-        expanded = [(recipient, targets) for recipient in recipients if (targets := self.find(recipient.address))]
-        # All go before any come: what is an alias itself must not stand in the way of the mailbox of its name.
-        for recipient, _ in expanded:
-            recipients.remove(recipient)
-        for recipient, targets in expanded:
-            for target in targets:
-                if recipients.find(target) is None:
-                    self._add(event, recipient, target)
+    async def stop(self) -> None:
+        """Ends that."""
+        await self._watch.stop()
 
-    def find(self, address: Address) -> tuple[Address, ...]:
-        """Those for whom an address stands; empty when it is no alias."""
-        entry = self._entry(address)
-        return self._table[entry.name, address.domain] if entry else ()
+    def refresh(self) -> None:
+        """Reads again what changed; waits for the disk."""
+        self._say(self._read())
 
-    def _add(self, event: Submission, old: Recipient, target: Address) -> None:
-        kind = "rfc822" if old.address.is_ascii else "utf-8"
-        copy = old.copy()
-        added = event.message.recipients.add(
-            target, notify=copy.notify, orcpt=old.orcpt or f"{kind};{old.address}", properties=copy.properties
-        )
-        added.original, added.parameters = copy.original, copy.parameters
+    @on(RcptTo, blocking=False)
+    def know(self, event: RcptTo) -> None:
+        """Says that an alias exists."""
+        if self.find(event.recipient.address) is not None:
+            set_known(event, "aliases")
 
-    def _entry(self, address: Address) -> Alias | None:
-        entries = self._entries.get(address.domain)
-        if not entries:
+    @on(Resolve, blocking=False)
+    def resolve(self, event: Resolve) -> None:
+        """Decides every recipient that is an alias, or that an alias gave a delivery."""
+        for item in event.open:
+            if item.kind != "recipient" or item.address.domain not in self._tables:
+                continue
+            if item.trail and self._decided_by_its_alias(item):
+                continue
+            alias = self.find(item.address)
+            if alias is not None:
+                self._decide(event, item, alias)
+
+    def find(self, address: Address) -> Alias | None:
+        """The alias that an address is: its whole local part, or else that without detail."""
+        table = self._tables.get(address.domain)
+        if table is None or not table.value:
             return None
-        local, delimiter = address.local.lower(), self.settings.delimiter
-        found = entries.get(local)
-        return entries.get(local.partition(delimiter)[0]) if found is None and delimiter else found
+        local = address.local.lower()
+        return table.value.get(local) or table.value.get(without_detail(local, self.settings.delimiter))
 
-    def _follow(self, domain: str, alias: Alias, chain: list[str]) -> Iterator[Address]:
-        """Where the chain of an alias ends. Raises ConfigError for one that has no end."""
-        here = f"{alias.name}@{domain}"
-        place = f"{self._files[domain]}:{alias.line}"
-        if here in chain:
-            raise ConfigError(place, f"the aliases lead in a circle: {' -> '.join([*chain[chain.index(here) :], here])}")
-        for text in alias.destinations:
-            address = _complete(place, text.removeprefix("\\"), domain)
-            entry = None if text.startswith("\\") else self._entry(address)
-            if entry is None or (entry.name == alias.name and address.domain == domain):
-                yield address
+    def _decide(self, event: Resolve, item: Item, alias: Alias) -> None:
+        domain = item.address.domain
+        try:
+            destinations = tuple(dict.fromkeys(self._flat(domain, alias.destinations, _NESTED)))
+        except _Unreadable as error:
+            self.log.error("included list cannot be read", alias=str(item.address), error=str(error))
+            item.defer("The members of the list cannot be read", "4.3.5")
+            return
+        routes = _routes(alias)
+        if len(destinations) == 1 and routes:
+            item.deliver_by(_route(routes[0]))
+            return
+        # A delivery beside others needs an address of its own, by which it is found again in the next round.
+        members = [d.address or _place(alias, domain, routes.index(d)) for d in destinations]
+        # "alice: alice, archive", and alice+lists too: the mailbox is meant.
+        itself = Address(alias.name, domain)
+        members = [item.address if _same(member, itself) else member for member in members]
+        owner = self._owner(event, alias, domain)
+        if owner is not None and item.address not in members:
+            item.expand(members, sender=owner)
+        elif len(members) == 1 or item.address in members:
+            item.forward([member for member in members if member != item.address], keep=item.address in members)
+        else:
+            item.expand(members)
+
+    def _decided_by_its_alias(self, item: Item) -> bool:
+        """Decides an item that an alias leads to as something other than an alias.
+
+        What led here is looked up, not believed: nobody runs a command by writing to an address that looks like one of ours.
+        """
+        parent = self.find(Address.parse(item.trail[-1]))
+        if parent is None or Address.parse(item.trail[-1]).domain != item.address.domain:
+            return False
+        for number, route in enumerate(_routes(parent)):
+            if item.address == _place(parent, item.address.domain, number):
+                item.attributes["alias"] = item.trail[-1]
+                item.deliver_by(_route(route))
+                return True
+        try:
+            listed = tuple(self._flat(item.address.domain, parent.destinations, _NESTED))
+        except _Unreadable:  # a moment ago it could be read
+            listed = parent.destinations
+        if any(d.kind == "mailbox" and d.address is not None and _same(d.address, item.address) for d in listed):
+            item.resolve()
+            return True
+        return False
+
+    def _owner(self, event: Resolve, alias: Alias, domain: str) -> Address | None:
+        table = self._tables[domain].value or {}
+        # A report stays one: with a sender of its own it could be answered by another, and so on for ever (RFC 5321 §4.5.5).
+        if alias.name.startswith("owner-") or f"owner-{alias.name}" not in table or event.message.sender.is_null:
+            return None
+        return Address(f"owner-{alias.name}", domain)
+
+    def _flat(self, domain: str, destinations: tuple[Destination, ...], depth: int) -> Iterator[Destination]:
+        """The destinations with those of included lists in their place. Raises _Unreadable."""
+        for destination in destinations:
+            if destination.kind != "include":
+                yield destination
+                continue
+            listed = self._lists.get((domain, destination.text))
+            if listed is None or listed.value is None or listed.error:
+                raise _Unreadable(listed.error if listed is not None else f"{destination.text}: not read yet")
+            if not depth:
+                raise _Unreadable(f"{destination.text}: more than {_NESTED} lists include one another")
+            yield from self._flat(domain, listed.value, depth - 1)
+
+    def _read(self) -> list[WatchedFile[dict[str, Alias]]]:
+        """Reads what changed, and lists that are included for the first time; the alias files that are wrong since now."""
+        wrong = [table for table in self._tables.values() if table.refresh() and table.error]
+        wanted: dict[tuple[str, str], None] = {}
+        for domain, table in self._tables.items():
+            for alias in (table.value or {}).values():
+                self._include(domain, alias.destinations, wanted)
+        for gone in self._lists.keys() - wanted.keys():
+            del self._lists[gone]
+        return wrong
+
+    def _include(self, domain: str, destinations: tuple[Destination, ...], wanted: dict[tuple[str, str], None]) -> None:
+        for destination in destinations:
+            key = (domain, destination.text)
+            if destination.kind != "include" or key in wanted:
+                continue
+            wanted[key] = None
+            listed = self._lists.get(key)
+            if listed is None:
+                listed = WatchedFile(Path(destination.text), partial(read_list, domain=domain))
+                listed.refresh()
+                self._lists[key] = listed
             else:
-                yield from self._follow(address.domain, entry, [*chain, here])
+                listed.refresh()
+            self._include(domain, listed.value or (), wanted)
+
+    def _say(self, wrong: list[WatchedFile[dict[str, Alias]]]) -> None:
+        for table in wrong:
+            if table.value is not None:
+                self.log.error("file is wrong and the old one stays in use", path=str(table.path), error=table.error)
 
 
-def read_aliases(path: Path) -> list[Alias]:
-    """The entries of a file in the syntax of /etc/aliases, in order.
-
-    A line that begins with white space goes on with the one before; ``#`` begins a comment; names and destinations may be quoted.
-
-    Raises: ConfigError with file and line, for what does not parse, stands twice, or asks for a command, a file or an included list.
-    """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"the aliases cannot be read: {error}") from None
-    found: dict[str, Alias] = {}
-    for number, line in _logical_lines(path, text):
-        alias = _parse(f"{path}:{number}", number, line)
-        if alias.name in found:
-            raise ConfigError(f"{path}:{number}", f"{alias.name!r} is there twice", f"the first one is in line {found[alias.name].line}")
-        found[alias.name] = alias
-    return list(found.values())
+def _route(destination: Destination) -> str:
+    return f"{destination.kind}:{destination.text}"
 
 
-def _logical_lines(path: Path, text: str) -> Iterator[tuple[int, str]]:
-    """The lines that hold something, with those joined that belong together, and the number of the first."""
-    first, line = 0, ""
-    for number, physical in enumerate(text.split("\n"), 1):
-        bare = physical.strip()
-        if not bare or bare.startswith("#"):
-            continue
-        if physical[0] in " \t":
-            if not line:
-                raise ConfigError(
-                    f"{path}:{number}", "the first line begins with white space, so there is nothing that it could go on with"
-                )
-            line = f"{line} {bare}"
-            continue
-        if line:
-            yield first, line
-        first, line = number, bare
-    if line:
-        yield first, line
+def _routes(alias: Alias) -> tuple[Destination, ...]:
+    """The commands and files of an alias; included lists have none."""
+    return tuple(dict.fromkeys(d for d in alias.destinations if d.kind in ("pipe", "file")))
 
 
-def _parse(place: str, number: int, line: str) -> Alias:
-    match = _NAME.match(line)
-    if not match:
-        raise ConfigError(place, f"{line!r} does not look like 'name: destination, destination'")
-    name, rest, position = _unquote(match[1]), line[match.end() :].strip(), 0
-    destinations = []
-    # A comma at the end, as people leave it when they add a line below, means nothing.
-    while position < len(rest):
-        item = _DESTINATION.match(rest, position)
-        if not item:
-            raise ConfigError(place, f"{rest[position:]!r} does not look like a destination", "is a quotation mark missing?")
-        destinations.append(_destination(place, item[1]))
-        position = item.end()
-    if not destinations:
-        raise ConfigError(place, f"{name!r} stands for nobody", "name at least one destination after the colon")
-    return Alias(name.lower(), tuple(destinations), number)
+def _place(alias: Alias, domain: str, number: int) -> Address:
+    """The address that a command or file of an alias has while the message is resolved."""
+    return Address(f"{alias.name}|{number}", domain)
 
 
-def _destination(place: str, written: str) -> str:
-    """A destination as it is written, but for what this sink does not do."""
-    text = _unquote(written)
-    for mark, what in _LATER.items():
-        if text.lower().startswith(mark):
-            raise ConfigError(
-                place, f"{text!r} is {what}, which an alias cannot stand for yet", "deliver to an address, and bind a sink to it"
-            )
-    return written
-
-
-def _unquote(text: str) -> str:
-    quoted = _WHOLLY_QUOTED.fullmatch(text)
-    return re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
-
-
-def _complete(place: str, text: str, domain: str) -> Address:
-    """The address of a destination; a local name is at the domain of its file."""
-    try:
-        return Address.parse(text if _HAS_DOMAIN.match(text) else f"{text}@{domain}")
-    except AddressError as error:
-        raise ConfigError(place, str(error)) from None
+def _same(one: Address, other: Address) -> bool:
+    return one.domain == other.domain and one.local.lower() == other.local.lower()

@@ -17,6 +17,7 @@ from penstock.verdicts import Defer, Delivered
 from .domains import DomainTable
 from .failures import put_off
 from .folders import must_be_writable
+from .routes import has_own_delivery, is_own_delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Drop(Sink[DropSettings]):
     def deliver(self, event: LocalDelivery) -> Delivered | Defer | None:
         """Writes the file when the first recipient comes, and remembers for whom."""
         asked = event.recipient.address
-        if not self._serves(asked):
+        if has_own_delivery(event) or not self._serves(asked):
             return None
         state, message = event.message.state, event.message
         written: list[list[str]] = state.setdefault("written", [])
@@ -65,7 +66,11 @@ class Drop(Sink[DropSettings]):
         # Who was served already by an earlier file is not named again: a recipient may join late, by forwarding.
         served = {receiver for receivers in written for receiver in receivers}
         receivers = list(
-            dict.fromkeys(str(r.address) for r in message.recipients if self._serves(r.address) and str(r.address) not in served)
+            dict.fromkeys(
+                str(r.address)
+                for r in message.recipients
+                if self._serves(r.address) and not is_own_delivery(r.route) and str(r.address) not in served
+            )
         )
         if name not in receivers:
             receivers.append(name)

@@ -20,6 +20,7 @@ from penstock.verdicts import Bounce, Defer, Delivered
 
 from .failures import put_off
 from .folders import Folders
+from .routes import has_own_delivery
 
 _FIELDS = ("local", "domain", "detail")
 _PRIVATE = 0o700
@@ -58,8 +59,10 @@ class Maildir(Sink[MaildirSettings]):
         self._folders = Folders()
 
     @on(LocalDelivery)
-    def deliver(self, event: LocalDelivery) -> Delivered | Defer | Bounce:
+    def deliver(self, event: LocalDelivery) -> Delivered | Defer | Bounce | None:
         """Writes the message, durably."""
+        if has_own_delivery(event):
+            return None
         address, message = event.recipient.address, event.message
         if message.header.has("Delivered-To", str(address)):
             return _LOOP
