@@ -150,6 +150,7 @@ def test_what_may_be_sent_from_each_state_and_nothing_else(state: ClientState) -
     machine.data_to_send()
     for command in ALL:
         if not machine.may_send(command):
+            assert not machine.send_if_it_may(command)
             with pytest.raises(LocalProtocolError, match=state.name):
                 machine.send(command)
     assert machine.data_to_send() == b""
@@ -212,9 +213,13 @@ def test_a_whole_session_one_command_at_a_time() -> None:
 )
 def test_only_what_rfc_2920_lets_be_grouped_is_and_only_where_it_was_offered(group: list[Sendable], allowed: bool) -> None:
     machine = greeted()
+    assert machine.oldest is None
     for command in group[:-1]:
         machine.send(command)
+    assert machine.oldest is group[0]
     assert machine.may_send(group[-1]) is allowed
+    assert machine.send_if_it_may(group[-1]) is allowed
+    assert machine.outstanding == tuple(group if allowed else group[:-1])
     lockstep = greeted(PLAIN)
     lockstep.send(group[0])
     assert not any(lockstep.may_send(command) for command in ALL)

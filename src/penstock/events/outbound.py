@@ -216,10 +216,13 @@ class ServerResponse(OutboundEvent):
     """The server answered.
 
     ``verb`` is what it answers: "BANNER", "EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "CONTENT" (the
-    reply to
-    end-of-data or the last BDAT), "RSET", "QUIT", or that of a line a sink sent; ``command`` is the line as it was sent. ``recipient``
-    is set
-    where the reply is about one; ``message`` is None outside of a transaction.
+    reply to end-of-data or the last BDAT), "RSET", "QUIT", or that of a line a sink sent; ``command`` is the line as it was sent, of AUTH
+    without the password. ``recipient`` is set where the reply is about one; ``message`` is None outside of a transaction.
+
+    A verdict is about whom the reply is about: one recipient at RCPT, else all that are left of the message. Where the server granted what
+    a sink refuses, the transaction is begun anew without it. What the server has taken (2xx to the content) is never sent again nor
+    bounced, whatever a sink says; only Disconnect is obeyed then. Retry sends a refused EHLO, MAIL, RCPT, DATA or line of a sink again,
+    once. While somebody is bound here, MAIL and DATA are not grouped with other commands.
     """
 
     admits = (t.TreatAs, v.Defer, v.Bounce, t.Reroute, t.Retry, v.Disconnect)
