@@ -10,6 +10,7 @@ from .events.views import MessageSnapshot, Server, Session
 from .mail.address import Address
 from .mail.envelope import Recipient
 from .mail.header import Header
+from .mail.nexthop import NextHop
 from .mail.reply import Reply
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "Match",
     "Message",
     "MessageSnapshot",
+    "NextHop",
     "Recipient",
     "Reply",
     "Server",

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from penstock import Sink, on
+from penstock import NextHop, Sink, on
 from penstock.events import Route
 from penstock.verdicts import RouteTo
 
 from .domains import DomainTable
 
 _EVERYTHING = "*"
+# What a route without a next hop leaves as it would be without it.
+_AS_IT_IS = NextHop.parse("local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +56,33 @@ class Routing(Sink[RoutingSettings]):
 
     def __init__(self, settings: RoutingSettings) -> None:
         super().__init__(settings)
-        routes = dict(settings.routes)
-        everything = routes.pop(_EVERYTHING, None)
-        for pattern, route in settings.routes.items():
-            _check(f"routes.{pattern}", route)
+        routes = {pattern: _made(f"routes.{pattern}", route) for pattern, route in settings.routes.items()}
+        rest = routes.pop(_EVERYTHING, None)
+        if settings.smart_host and (rest is None or rest.next_hop is _AS_IT_IS):
+            smart = DomainRoute(settings.smart_host, *((rest.message_class, rest.schedule) if rest else ()))
+            rest = _made("smart_host", smart)
         self._table = DomainTable(routes)
-        self._rest = everything
-        if settings.smart_host and not (everything and everything.next_hop):
-            self._rest = DomainRoute(
-                settings.smart_host, everything.message_class if everything else "", everything.schedule if everything else ""
-            )
-            _check("smart_host", self._rest)
+        self._rest = rest
 
     @on(Route, blocking=False)
     def propose(self, event: Route) -> RouteTo | None:
         """Proposes what the table says, in the place of what was proposed so far."""
         if event.recipients_now()[0].route:
             return None
-        route, present = self._table.find(event.destination), event.proposal
+        route = self._table.find(event.destination)
         if route is None:
-            local = present is not None and (event.next_hop is None or event.next_hop.kind == "local")
-            route = None if local or not event.destination else self._rest
-        if route is None:
+            here = event.next_hop is not None and event.next_hop.kind == "local"
+            route = None if here or self._rest is None else self._rest
+        if route is None or route.next_hop is not _AS_IT_IS:
+            return route
+        if event.proposal is None:
             return None
-        if route.next_hop:
-            return RouteTo(route.next_hop, route.message_class, route.schedule)
-        if present is None:
-            return None
-        return RouteTo(present.next_hop, route.message_class, route.schedule)
+        return RouteTo(event.proposal.next_hop, route.message_class, route.schedule)
 
 
-def _check(place: str, route: DomainRoute) -> None:
+def _made(place: str, route: DomainRoute) -> RouteTo:
+    """The proposal of a route, made once; ``_AS_IT_IS`` stands where it names no next hop. Raises ValueError."""
     try:
-        RouteTo(route.next_hop or "local", route.message_class, route.schedule)
+        return RouteTo(NextHop.parse(route.next_hop) if route.next_hop else _AS_IT_IS, route.message_class, route.schedule)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from None

@@ -31,7 +31,7 @@ from .stage import Stage
 from .steps import Call, in_turn
 from .variants import copy_of, with_recipients
 
-LOCAL = RouteTo("local")
+LOCAL = RouteTo(NextHop("local"))
 LOCAL_QUEUE = "local:"
 # Stands among the bindings that need not be asked again: an administrator released the message, whatever holds its route.
 RELEASED = "penstock:released"
@@ -84,18 +84,17 @@ class Router:
     def route(self, work: MessageWork, stage: Stage) -> Step:
         """Routes a message and delivers here what is for here."""
         recipients = work.record.envelope.recipients
-        if not self._chain and len(recipients) == 1 and not recipients[0].route and self._is_local(recipients[0].address.domain):
-            # The everyday message, without the bookkeeping for all others.
-            queue = self._local_queue(recipients[0].address.domain)
-            if not work.dirty and self._local.has_room(queue):
-                return self._local.serve(work, queue)
         if not recipients:
             self._shop.parts.log.info("no recipient is left", message=work.record.id)
             group = Group(self._shop)
             group.remove(work)
             return group.write(work, _nothing)
         decisions: Decisions = {}
-        step = self.decide(work, decisions)
+        if len(recipients) == 1 and not self._chain:
+            # The everyday message, without the bookkeeping for all others.
+            key = (recipients[0].address.domain, recipients[0].route)
+            decisions[key] = self._start(*key, work.record.message_class) or _NO_WAY
+        step = None if decisions else self.decide(work, decisions)
         if step is None:
             return self._carry_out(work, stage, decisions)
         return self._later(work, stage, decisions, step)
@@ -148,11 +147,14 @@ class Router:
         return shares
 
     def _carry_out(self, work: MessageWork, stage: Stage, decisions: Decisions) -> Step:
+        if len(decisions) == 1 and not work.dirty and not work.forks:
+            ((domain, _), decision), *_ = decisions.items()
+            queue = self._local_queue(domain)
+            if decision is LOCAL and self._local.has_room(queue):
+                return self._local.serve(work, queue)
         shares = self.shares(work, decisions)
         ordered = sorted(shares.queues.values(), key=lambda share: not share.is_local)
         inline = ordered[0] if ordered and ordered[0].is_local and self._local.has_room(ordered[0].queue) else None
-        if inline is not None and len(ordered) == 1 and not shares.held and not shares.results and not work.dirty and not work.forks:
-            return self._local.serve(work, inline.queue)
         group, calls = Group(self._shop), list[Call]()
         forks, work.forks = work.forks, []
         # The parts are made before the first is kept: each is a copy of the message as it was.

@@ -23,6 +23,9 @@ class Stage(Enum):
     POSTCATEGORIZED = "postcategorized"  # its recipients are final; it is routed next
     ROUTED = "routed"  # it waits in the queue of its next hop
 
+    # Each message looks stages up; there is one object a stage, and Enum's own hash is a call of Python's.
+    __hash__ = object.__hash__
+
 
 _ORDER = tuple(Stage)
 MOVES: dict[Stage, tuple[Stage, ...]] = {
