@@ -68,10 +68,10 @@ def measure(peer: Peer, case: Case, seconds: float) -> Measured:
     return Measured(messages, messages / took, spent / messages * 1e6, busy / took)
 
 
-def send(address: tuple[str, int], case: Case, messages: int) -> float:
+def send(address: tuple[str, int], case: Case, messages: int, recipient: str = "alice@example.com") -> float:
     """Sends so many messages and gives the seconds it took."""
     command = [program("smtp-source") or "smtp-source", "-s", str(case.sessions), "-m", str(messages)]
-    command += ["-l", str(case.size), "-f", "load@client.example", "-t", "alice@example.com", "-C", "10"]
+    command += ["-l", str(case.size), "-f", "load@client.example", "-t", recipient, "-C", "10"]
     command += ["-d"] if case.persistent else []
     started = time.monotonic()
     done = subprocess.run([*command, f"{address[0]}:{address[1]}"], capture_output=True, text=True, timeout=600)
