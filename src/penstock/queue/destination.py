@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from .job import Job, id_of, size_of
 from .limits import DestinationLimits, TokenBucket
-from .throttle import Standing, Throttle
+from .throttle import Throttle
 
 if TYPE_CHECKING:
     from .destinations import Destinations
+    from .turns import Line
 
 State = Literal["active", "backing-off", "suspended", "closed by schedule"]
 # How long a destination rests when all that it has was left for another connection.
@@ -100,7 +101,7 @@ class Destination:
         self.forced = False  # what waits is tried whatever its time and the schedule say
         self.cursor: str | None = None  # how far that has come in the spool
         self.pause = 0.0
-        self.waits_in: Standing | None = None
+        self.waits_in: Line | None = None
         self._skipped = 0
         self._home = home
 
@@ -208,9 +209,9 @@ class Destination:
         now = home.now()
         if home.stopped or self.rests_until(now) or self._is_to_end():
             return False
-        if home.has_work(self, now):
+        if home.has_work(self, now, further=0):
             return True
-        if home.turns.is_crowded():
+        if home.turns.fewest() is not None:
             return False
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
@@ -263,11 +264,11 @@ class Destination:
         return float("inf") if opening is None else opening if opening > now else 0.0
 
     def _is_to_end(self) -> bool:
-        """True when a session has to go: there are more than are allowed, or others wait and this destination has more than its share."""
-        turns = self._home.turns
+        """True when a session has to go: there are more than are allowed, or one that waits has so few that this one's place is its due."""
         if self.sessions > self.throttle.allowed:
             return True
-        return turns.total >= turns.sessions and self.sessions > 1 and turns.is_crowded() and self.sessions > turns.share()
+        fewest = self._home.turns.fewest() if self.sessions > 1 else None
+        return fewest is not None and self.sessions > fewest + 1
 
     def wants(self) -> bool:
         """True when one more session, or an idle one, would have something to do when it does not rest, as far as memory knows."""

@@ -195,11 +195,19 @@ class Destinations:
             self.wakes.at(destination.name, again)
         return bool(destination.ready)
 
-    def has_work(self, destination: Destination, now: float) -> bool:
-        """True when the destination, which does not rest, has a message in memory that its rate lets through."""
+    def has_work(self, destination: Destination, now: float, further: int = 1) -> bool:
+        """True when the destination, which does not rest, has a message in memory that its rate lets through.
+
+        Args:
+            destination: which.
+            now: the present time.
+            further: how many sessions it is for, besides those that have begun and not yet taken a message.
+        """
         if not destination.ready and not (destination.more and self.refill(destination, now)):
             return False
-        wait = destination.bucket.wait(now) if destination.bucket is not None else 0.0
+        wait = 0.0
+        if destination.bucket is not None:
+            wait = destination.bucket.wait(now, max(0, destination.sessions - len(destination.waiters) - len(destination.active)) + further)
         if wait:
             self.wakes.at(destination.name, now + wait)
         return not wait
@@ -322,7 +330,7 @@ class Destinations:
                 asyncio.get_running_loop().call_soon(self._spread)
         finally:
             self._spreading = False
-        if self.idle and not self._evicting and self.turns.is_crowded():
+        if self.idle and not self._evicting and self.turns.fewest() is not None:
             # An idle connection is worth less than a first one elsewhere; the one that has been idle longest goes.
             self._evicting = True
             waiter, idle = next(iter(self.idle.items()))

@@ -56,12 +56,12 @@ class TokenBucket:
         self._tokens = self._burst
         self._at = now
 
-    def wait(self, now: float) -> float:
-        """For how many seconds there is no token; 0 when there is one."""
+    def wait(self, now: float, count: int = 1) -> float:
+        """For how many seconds there are not so many tokens; 0 when there are."""
         # A clock that was set back adds nothing, and takes nothing.
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
-        return 0.0 if self._tokens >= _NEARLY else (1 - self._tokens) / self._rate
+        return 0.0 if self._tokens >= count * _NEARLY else (count - self._tokens) / self._rate
 
     def take(self) -> None:
         """Takes the token that ``wait`` found."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from events.harness import NOW, KeptLog, message_work
-from penstock.queue.destination import Destination
+from penstock.queue.destination import Carrier, Destination
 from penstock.queue.job import id_of
 from penstock.queue.limits import DestinationLimits
 from penstock.queue.policy import RetryPolicy
@@ -62,9 +62,15 @@ class Yard:
         self.carrier = ManualCarrier()
         self.tasks = TaskCarrier(self)
         self.use_tasks = False
-        filled = replace(settings, carrier_for=lambda queue: self.tasks if self.use_tasks else self.carrier, limits_for=limits)
+        self.fault: Callable[[str], bool] = lambda queue: False
+        filled = replace(settings, carrier_for=self._carrier_for, limits_for=limits)
         scheduling = SchedulerSettings(on_damage=lambda: self.damaged.append(True), destinations=filled)
         self.scheduler = Scheduler(spool, lambda job: None, lambda: self.now, self.log, scheduling)  # type: ignore[arg-type]
+
+    def _carrier_for(self, queue: str) -> Carrier:
+        if self.fault(queue):
+            raise ValueError("no carrier")
+        return self.tasks if self.use_tasks else self.carrier
 
     def put(self, queue: str, *ids: str, due: float = 0.0, held: str = "") -> list[Entry]:
         """Puts entries into the spool and tells nobody."""
@@ -234,6 +240,6 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def names(prefix: str, count: int) -> Iterable[str]:
+def names(prefix: str, count: int) -> list[str]:
     """``count`` names that sort as they count."""
     return [f"{prefix}{number:06}" for number in range(count)]
