@@ -14,6 +14,7 @@ from ..delivery.resolver import Resolver
 from ..delivery.settings import DeliverySettings
 from ..errors import ConfigError
 from ..events.binding import Bindings
+from ..events.transit import MaxMessageSize
 from ..hosts.smtp.host import SessionLimits, SmtpSettings
 from ..mail.address import NULL, Address
 from ..mail.report import ReportSettings
@@ -84,6 +85,7 @@ def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSett
         recipients=table.recipients,
         transactions=table.messages_per_session,
         errors=table.errors,
+        asks_size=bool(bindings.chain(MaxMessageSize)),
     )
     sessions = SessionLimits(
         connections=table.connections,

@@ -51,16 +51,22 @@ class Intake:
         memory: what all contents under way share.
     """
 
-    __slots__ = ("_gathered", "_in_memory", "_memory", "_pieces", "_spool", "_writer", "size")
+    __slots__ = ("_gathered", "_in_memory", "_memory", "_pieces", "_prefix", "_spool", "_writer", "size")
 
     def __init__(self, spool: Spool, prefix: bytes, in_memory: int, memory: Memory) -> None:
         self._spool = spool
         self._in_memory = in_memory
         self._memory = memory
         self._pieces = [prefix]
+        self._prefix = len(prefix)
         self._gathered = self.size = len(prefix)
         self._writer: ContentWriter | None = None
         memory.used += self._gathered
+
+    @property
+    def came(self) -> int:
+        """Octets of content that the client sent."""
+        return self.size - self._prefix
 
     def add(self, data: bytes) -> bool:
         """Takes octets; True when ``flush`` must be awaited before more come."""

@@ -184,6 +184,19 @@ class SmtpSession:
             user=work.user,
         )
         self.transaction = Transaction(self, MessageWork(record))
+        declared = asked.parameters.size or 0
+        if self.transaction.too_big(declared):
+            return self.transaction.ask_size(declared, lambda reply: self._mail_size(asked, reply))
+        return self._ask_mail(asked)
+
+    def _mail_size(self, asked: wire.Mail, refusal: Outcome | None) -> Step:
+        """Sinks have said whether a message that is declared to be too big may come."""
+        if refusal is not None and self.refused(refusal, asked.line):
+            self.transaction = None
+            return None
+        return self._ask_mail(asked)
+
+    def _ask_mail(self, asked: wire.Mail) -> Step:
         chain = self.bindings.chain(events.MailFrom)
         if not chain:
             self.machine.accept()

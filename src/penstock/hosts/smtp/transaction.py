@@ -12,6 +12,8 @@ from ...errors import StorageFull, StorageUnavailable
 from ...events import catalog as events
 from ...events import verdict as v
 from ...events.dispatch import PROCEED, Outcome, Step
+from ...events.transit import MaxMessageSize
+from ...events.verdict_transit import Allow
 from ...events.views import MessageSnapshot
 from ...events.work import Facts, MessageWork
 from ...mail.content import Content, MemoryContent
@@ -28,6 +30,7 @@ LOOKED_AT = 256 * 1024
 END_OF_DATA = "end of data"
 _LOOPING = v.Reject(554, "5.4.6", "Too many hops, the message is looping")
 _FULL = Reply(452, "4.3.1", "Insufficient system storage")
+_TOO_BIG = v.Reject(552, "5.3.4", "Message is larger than the limit")
 _NO_MEMORY = v.Defer(452, "4.3.1", "Too much mail at once, please try again later")
 _LONG_HEADER = Reply(552, "5.3.4", "Header section too large")
 _BROKEN = Reply(451, "4.3.0", "The message cannot be stored now, please try again later")
@@ -41,7 +44,7 @@ class Transaction:
         message: the message, with its sender.
     """
 
-    __slots__ = ("_early", "_failure", "_header_wanted", "_intake", "_seam", "_session", "message", "receiving")
+    __slots__ = ("_any_size", "_early", "_failure", "_header_wanted", "_intake", "_seam", "_session", "message", "receiving")
 
     def __init__(self, session: SmtpSession, message: MessageWork) -> None:
         self._session = session
@@ -52,6 +55,23 @@ class Transaction:
         self._failure: Reply | None = None
         self._header_wanted = False
         self._seam = b""
+        self._any_size = not session.connection.settings.wire.limits.asks_size
+
+    def too_big(self, size: int) -> bool:
+        """Whether sinks are to be asked about this many octets: more than the limit, and nobody has allowed it yet."""
+        limit = self._session.connection.settings.wire.limits.message_size
+        return not self._any_size and 0 < limit < size
+
+    def ask_size(self, size: int, then: Callable[[Outcome | None], Step]) -> Step:
+        """Asks sinks about a message above the limit; ``then`` is given the refusal, or None when it may come."""
+        session, chain = self._session, self._session.bindings.chain(MaxMessageSize)
+
+        def settle(outcome: Outcome) -> Step:
+            self._any_size = isinstance(outcome.verdict, Allow)
+            return then(None if self._any_size else outcome if outcome.verdict is not None else Outcome(_TOO_BIG, "server"))
+
+        limit = session.connection.settings.wire.limits.message_size
+        return session.ask(MaxMessageSize(session.facts(), size, limit), chain, settle)
 
     def abort(self) -> None:
         """Gives up what came of the content."""
@@ -110,6 +130,19 @@ class Transaction:
         if intake is None or self._early is not None or self._failure is not None:
             return None
         full = intake.add(chunk.data)
+        if not self._any_size and self.too_big(intake.came):
+            return self.ask_size(intake.came, lambda refusal: self._size_judged(refusal, intake, chunk, full))
+        return self._go_on(intake, chunk, full)
+
+    def _size_judged(self, refusal: Outcome | None, intake: Intake, chunk: wire.Chunk, full: bool) -> Step:
+        if refusal is None:
+            return self._go_on(intake, chunk, full)
+        # The reply to content can only be given after it: what still comes is not kept.
+        self._early = refusal
+        intake.abort()
+        return None
+
+    def _go_on(self, intake: Intake, chunk: wire.Chunk, full: bool) -> Step:
         if self._header_wanted:
             # Only what is new is looked at, or many small pieces would cost the square of their number.
             seam = self._seam + chunk.data

@@ -44,7 +44,7 @@ class ContentRules:
     __slots__ = ("_after_cr", "_bare", "_column", "_line", "_long", "_most", "_refuse_bare", "size")
 
     def __init__(self, limits: Limits, bare_newlines: BareNewlines = "refuse") -> None:
-        self._most = limits.message_size
+        self._most = 0 if limits.asks_size else limits.message_size
         self._line = limits.text_line
         self._refuse_bare = bare_newlines == "refuse"
         self.size = 0

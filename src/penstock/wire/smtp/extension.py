@@ -90,7 +90,7 @@ def _size(parameters: MailParameters, value: str, limits: Limits) -> None:
     if not _SIZE.fullmatch(value):
         raise bad_value("SIZE")
     parameters.size = int(value)
-    if limits.message_size and parameters.size > limits.message_size:
+    if limits.message_size and parameters.size > limits.message_size and not limits.asks_size:
         raise RemoteProtocolError("SIZE above the limit", 552, "5.3.4", "Message is larger than the limit")
 
 

@@ -20,6 +20,7 @@ class Limits:
         dialogue_line: octets of a line that a verb asked for, with its CRLF. RFC 4954 §4 asks for 12288 in AUTH.
         text_line: octets of a content line with its CRLF, 0 for unlimited. RFC 5321 §4.5.3.1.6 says 1000.
         message_size: octets of content, 0 for unlimited. RFC 5321 §4.5.3.1.7 asks for 64 KiB; 25 MiB is what Gmail takes.
+        asks_size: the host decides about content above ``message_size``: the machine offers the limit, and refuses nothing for its size.
         recipients: accepted recipients of one transaction, 0 for unlimited. RFC 5321 §4.5.3.1.8 asks for 100; 1000 as in Postfix.
         transactions: accepted MAIL commands of one session, 0 for unlimited, as Postfix has it.
         errors: commands refused by the machine, since the last accepted message, at which it hangs up; 0 for never. 20 as in Postfix
@@ -32,6 +33,7 @@ class Limits:
     dialogue_line: int = 12288
     text_line: int = 1000
     message_size: int = 25 * 1024 * 1024
+    asks_size: bool = False
     recipients: int = 1000
     transactions: int = 0
     errors: int = 20
