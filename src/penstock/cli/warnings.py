@@ -35,8 +35,6 @@ def warnings(config: Config, plugs: tuple[Plug, ...]) -> list[str]:
 def _about_mail(config: Config) -> Iterator[str]:
     if not config.domains:
         yield "there is no [domain]: the server takes mail for nobody"
-    if config.relay.networks:
-        yield "relay.networks: mail from there to other domains is accepted and then held: this version does not send to other servers"
     if "." not in config.server.hostname:
         yield f"server.hostname: {config.server.hostname!r} is no full name, such as 'mx.example.com'; other servers may mind"
     for domain in config.domains:
