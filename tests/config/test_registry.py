@@ -259,7 +259,7 @@ def test_a_name_stands_for_one_binding(tmp_path: Path) -> None:
 def test_a_disabled_binding_is_not_even_imported(tmp_path: Path) -> None:
     """``enabled = false`` is how one takes a broken sink out."""
     (tmp_path / "penstock.toml").write_text(HEAD + '[[binding]]\nname = "a"\nsink = "nowhere:X"\nenabled = false\n')
-    assert [plug.name for plug in plugs(load(tmp_path / "penstock.toml"))] == ["relay", "recipients", "routing"]
+    assert [plug.name for plug in plugs(load(tmp_path / "penstock.toml"))] == ["relay", "recipients", "deliver:pipe", "deliver:file"]
 
 
 def test_sinks_lie_beside_the_file_or_in_a_folder_sinks_there(tmp_path: Path) -> None:
@@ -283,12 +283,13 @@ def test_the_tables_become_bindings_of_the_sinks_that_ship(tmp_path: Path) -> No
     found = plugs(load(tmp_path / "penstock.toml"))
     bound = Bindings(found)
     assert [plug.name for plug in found] == [
-        "relay", "aliases", "recipients", "unknown", "routing", "deliver:a.example", "deliver:b.example", "deliver:c.example",
+        "relay", "aliases", "recipients", "unknown", "deliver:pipe", "deliver:file",
+        "deliver:a.example", "deliver:b.example", "deliver:c.example",
     ]  # fmt: skip
     assert {plug.name: plug.priority for plug in found if plug.priority != 16384} == {"recipients": 16385, "unknown": 16385}
     assert [b.name for b in bound.chain(RcptTo)] == ["relay", "aliases", "recipients"]
     assert [b.name for b in bound.chain(Resolve)] == ["aliases", "unknown"]
-    assert [b.name for b in bound.chain(LocalDelivery)] == ["deliver:a.example", "deliver:b.example", "deliver:c.example"]
+    assert [b.name for b in bound.chain(LocalDelivery)] == [plug.name for plug in found[4:]]
 
 
 @pytest.mark.parametrize("deliver", ["maildir", "maildir:", "mbox:/var/mail", "/var/mail", "drop:"])

@@ -7,11 +7,13 @@ step later, since it is the last word on a recipient: a directory that an admini
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from ..events.binding import BUILT_IN
+from ..events.event import Event
 from ..events.rule import Match
 from .outbound import is_hop
 from .schema import BindingTable, Config, DomainTable
@@ -31,6 +33,7 @@ def shipped_bindings(config: Config) -> Iterator[Carried]:
     routing = _routing(config)
     if any(routing.settings.values()):  # else there is nothing that it could say, at each message
         yield routing, "route"
+    yield from _own_deliveries(config)
     for domain, table in config.domains.items():
         if table.kind == "local":
             yield from _delivery(config, domain, table)
@@ -90,6 +93,20 @@ def _table(name: str, sink: str, settings: dict[str, Any], match: Match | None =
 # --- deliveries ---
 
 
+def _own_deliveries(config: Config) -> Iterator[Carried]:
+    """Those for recipients that a directory gave a delivery of their own, in any domain."""
+    for kind, sink, settings in (
+        ("pipe", "pipe:Pipe", {"delimiter": config.server.recipient_delimiter}),
+        ("file", "filebox:FileBox", {}),
+    ):
+        # Each delivery is asked about, and nearly none has a route: so the condition keeps it from a thread.
+        yield _table(f"deliver:{kind}", sink, settings, Match(when=partial(_has_route, f"{kind}:"))), "domain"
+
+
+def _has_route(kind: str, event: Event) -> bool:
+    return event.recipients_now()[0].route.startswith(kind)
+
+
 def _delivery(config: Config, domain: str, table: DomainTable) -> Iterator[Carried]:
     key = f'domain."{domain}".deliver'
     kind, target = _kind(table)
@@ -120,9 +137,20 @@ def _discard(config: Config, domain: str, target: str) -> tuple[str, dict[str, A
     return "discard:Discard", {}
 
 
+def _pipe(config: Config, domain: str, target: str) -> tuple[str, dict[str, Any]]:
+    return "pipe:Pipe", {"command": target.strip(), "delimiter": config.server.recipient_delimiter}
+
+
+def _http(config: Config, domain: str, target: str) -> tuple[str, dict[str, Any]]:
+    return "webhook:Webhook", {"url": config.domains[domain].deliver}
+
+
 _KINDS: dict[str, Callable[[Config, str, str], tuple[str, dict[str, Any]]]] = {
     "maildir": _maildir,
     "drop": _drop,
     "discard": _discard,
+    "pipe": _pipe,
+    "http": _http,
+    "https": _http,
 }
-_FORMS = "'maildir:PATH', 'drop:FOLDER', 'lmtp:[HOST]:PORT' or 'discard:'"
+_FORMS = "'maildir:PATH', 'drop:FOLDER', 'pipe:COMMAND', 'https://...', 'lmtp:[HOST]:PORT' or 'discard:'"

@@ -4,7 +4,9 @@ from .aliases import Aliases, AliasesSettings
 from .archive import Archive, ArchiveSettings
 from .discard import Discard
 from .drop import Drop, DropSettings
+from .filebox import FileBox, FileBoxSettings
 from .maildir import Maildir, MaildirSettings
+from .pipe import Pipe, PipeSettings
 from .postgresql import Postgresql, PostgresqlSettings
 from .recipients import DomainRecipients, LocalRecipients, LocalRecipientsSettings, UnknownRecipients
 from .relay import Relay, RelaySettings
@@ -12,6 +14,7 @@ from .routing import DomainRoute, Routing, RoutingSettings
 from .shields_up import ShieldsUp
 from .sqlite import Sqlite, SqliteSettings
 from .virtual import Virtual, VirtualSettings
+from .webhook import Webhook, WebhookSettings
 
 __all__ = [
     "Aliases",
@@ -23,10 +26,14 @@ __all__ = [
     "DomainRoute",
     "Drop",
     "DropSettings",
+    "FileBox",
+    "FileBoxSettings",
     "LocalRecipients",
     "LocalRecipientsSettings",
     "Maildir",
     "MaildirSettings",
+    "Pipe",
+    "PipeSettings",
     "Postgresql",
     "PostgresqlSettings",
     "Relay",
@@ -39,4 +46,6 @@ __all__ = [
     "UnknownRecipients",
     "Virtual",
     "VirtualSettings",
+    "Webhook",
+    "WebhookSettings",
 ]

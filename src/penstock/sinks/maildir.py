@@ -61,21 +61,23 @@ class Maildir(Sink[MaildirSettings]):
     @on(LocalDelivery)
     def deliver(self, event: LocalDelivery) -> Delivered | Defer | Bounce | None:
         """Writes the message, durably."""
-        if has_own_delivery(event):
-            return None
-        address, message = event.recipient.address, event.message
-        if message.header.has("Delivered-To", str(address)):
+        return None if has_own_delivery(event) else self.put(event, str(event.recipient.address))
+
+    def put(self, event: LocalDelivery, to: str) -> Delivered | Defer | Bounce:
+        """Writes the message to the Maildir of an address, which is named in it as Delivered-To."""
+        address, message = Address.parse(to), event.message
+        if message.header.has("Delivered-To", to):
             return _LOOP
-        top = f"Return-Path: <{message.sender}>\r\nDelivered-To: {address}\r\n".encode()
+        top = f"Return-Path: <{message.sender}>\r\nDelivered-To: {to}\r\n".encode()
         folder = self.folder(address)
-        unique = f"{int(message.received.timestamp())}.{message.id}R{crc32(str(address).encode()):08x}.{event.server.hostname}"
+        unique = f"{int(message.received.timestamp())}.{message.id}R{crc32(to.encode()):08x}.{event.server.hostname}"
         name = f"{safe_name(unique, _LONGEST_UNIQUE)},S={len(top) + message.size}"
         try:
             for part in ("tmp", "new", "cur"):
                 self._folders.make(folder / part, _PRIVATE)
             message.save_now(folder / "new" / name, top, part=folder / "tmp" / name)
         except OSError as error:
-            self.log.error("delivery failed", message=message.id, to=str(address), folder=str(folder), error=str(error))
+            self.log.error("delivery failed", message=message.id, to=to, folder=str(folder), error=str(error))
             return put_off(error)
         return Delivered(str(folder))
 
