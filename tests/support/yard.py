@@ -29,6 +29,8 @@ from penstock.storage.memory import MemorySpool
 # Rests of 60, 60, 900, 1800 ... seconds, all exact.
 EXACT = RetryPolicy(jitter=0.0, glitch=(60.0, 60.0))
 LIMITS = DestinationLimits(retry=EXACT)
+# A small destination with a rate, so that every rule comes to bear.
+ONE_OF_EACH = DestinationLimits(connections=3, window=2, rate=5.0, retry=RetryPolicy(intervals=(90.0,), jitter=0.0, glitch=(30.0,)))
 
 
 class ManualCarrier:
