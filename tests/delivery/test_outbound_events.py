@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -324,9 +325,10 @@ async def test_what_the_server_granted_is_not_sent_when_a_sink_refuses_it(verb: 
     assert not remote.copies()
 
 
-async def test_a_recipient_that_the_server_took_is_left_out_again() -> None:
-    def veto(event: ServerResponse) -> Bounce | None:
-        return Bounce("5.7.1", "not this one") if event.recipient and event.recipient.address.local == "b" else None
+@pytest.mark.parametrize("verdict", [Bounce("5.7.1", "not this one"), TreatAs(550)], ids=["bounce", "treat-as-550"])
+async def test_a_recipient_that_the_server_took_is_left_out_again(verdict: Any) -> None:
+    def veto(event: ServerResponse) -> Any:
+        return verdict if event.recipient and event.recipient.address.local == "b" else None
 
     async with Remote() as remote, Stand(QUEUE.format(remote.port), at(ServerResponse, veto, verb="RCPT")) as stand:
         results = await stand.deliver(stand.mail("a@remote.example", "b@remote.example", "c@remote.example"))
@@ -476,12 +478,32 @@ async def test_a_sink_that_fails_defers_the_mail_and_loses_none(event: type[Any]
     assert not remote.copies()
 
 
-async def test_a_password_is_not_shown_to_sinks() -> None:
+@pytest.mark.parametrize("mechanism", ["LOGIN", "PLAIN"])
+async def test_a_password_is_not_shown_to_sinks(mechanism: str) -> None:
     shown: list[str] = []
     settings = replace(hop_settings(tls=TlsSettings("none")), credentials=Credentials("user", "secret", in_clear=True))
-    script = Script(face=Face(accounts={"user": "secret"}, mechanisms=("LOGIN",), auth_needed=True))
+    script = Script(face=Face(accounts={"user": "secret"}, mechanisms=(mechanism,), auth_needed=True))
     sink = at(ServerResponse, lambda e: shown.append(e.command))
     async with Remote(script) as remote, Stand(QUEUE.format(remote.port), sink, settings=settings) as stand:
         assert actions(await stand.deliver(stand.mail())) == {"a": "relayed"}
-    assert "AUTH LOGIN" in shown
-    assert not any("c2VjcmV0" in line for line in shown)
+    assert f"AUTH {mechanism}" in shown
+    assert len(remote.sessions[0].logins) == 1
+    secrets = [base64.b64encode(secret).decode() for secret in (b"secret", b"\0user\0secret")]
+    assert not any(secret in line for line in shown for secret in secrets)
+
+
+class SetsAndFails(Sink[None]):
+    @on(MessageStart, PerRecipient, Connecting, blocking=False)
+    def edit(self, event: Any) -> None:
+        if isinstance(event, Connecting):
+            event.port = 9
+        else:
+            event.command += " X-BAD=1"
+        raise RuntimeError("broken")
+
+
+async def test_what_a_failing_sink_has_set_does_not_count() -> None:
+    plug = Plug("broken", SetsAndFails(), on_error="continue")
+    async with Remote() as remote, Stand(QUEUE.format(remote.port), plug) as stand:
+        assert actions(await stand.deliver(stand.mail())) == {"a": "relayed"}
+    assert not any("X-BAD" in command for command in remote.commands)

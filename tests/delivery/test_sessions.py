@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,18 @@ import pytest
 from delivery.stand import PATIENT, Stand, actions, hop_settings
 from delivery.test_outbound_events import NO_CHUNKING, at
 from penstock import Sink, on
+from penstock.delivery.connection import Connection
 from penstock.delivery.settings import Credentials, HopLimits, TlsSettings
 from penstock.delivery.source import SourceAddresses
 from penstock.events import ResolveHost, SessionStart
+from penstock.mail.address import NULL, Address
+from penstock.mail.envelope import Recipient
 from penstock.transport.outcome import Action
 from penstock.verdicts import Addresses, NotFound
+from penstock.wire.smtp.client import ClientMachine
+from penstock.wire.smtp.client_events import Closed, Fate
+from penstock.wire.smtp.client_settings import ClientSettings, Timeouts
+from penstock.wire.smtp.outgoing import Data, Hello, Mail, Rcpt
 from support.certificates import certificate
 from support.remote import Remote
 from support.script import At, Close, Connect, Face, Never, Phase, Reset, Say, Script, Usual, Wait, reply
@@ -90,6 +98,16 @@ async def test_a_server_that_takes_one_message_a_connection_gets_all_of_them() -
     assert remote.copies() == {"a@remote.example": 5}
 
 
+async def test_a_closed_connection_is_no_failed_server() -> None:
+    # With one try at a server, the second message has no other chance than not to count the connection that was closed before it.
+    settings = hop_settings(limits=HopLimits(sessions=1, idle=0.05))
+    script = Script({At(Phase.MAIL, 2): [Close()]})
+    async with Remote(script) as remote, Stand(QUEUE.format(remote.port), settings=settings) as stand:
+        works = [stand.mail() for _ in range(3)]
+        await stand.deliver(*works)
+        assert all(actions(stand.handover.results[w.record.id]) == {"a": "relayed"} for w in works)
+
+
 # Several addresses.
 
 
@@ -130,6 +148,57 @@ async def test_the_next_address_is_tried(bad: Script) -> None:
         assert results[0].address == "127.0.0.3"
         assert not stand.destination.failures
     assert second.copies() == {"a@remote.example": 1}
+
+
+async def test_so_many_servers_may_fail_and_those_out_of_reach_do_not_count() -> None:
+    turned_away = Script({Phase.BANNER: reply("450 4.3.2 No")})
+    async with (
+        Remote(Script(connect=Connect.REFUSE), host="127.0.0.2") as first,
+        Remote(turned_away, host="127.0.0.3", port=first.port) as second,
+        Remote(turned_away, host="127.0.0.4", port=first.port) as third,
+        Remote(host="127.0.0.5", port=first.port) as last,
+        Stand(f"mx:remote.example:{first.port}", Hosts("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")) as stand,
+    ):
+        assert actions(await stand.deliver(stand.mail())) == {"a": "deferred"}
+    assert [len(r.sessions) for r in (second, third, last)] == [1, 1, 0]
+
+
+async def test_a_server_that_speaks_twice_is_not_spoken_to() -> None:
+    async with Remote(Script({Phase.BANNER: [Say(b"220 one\r\n220 two\r\n", 220)]})) as remote:
+        async with Stand(QUEUE.format(remote.port)) as stand:
+            results = await stand.deliver(stand.mail())
+            assert actions(results) == {"a": "deferred"}
+            assert "without being asked" in results[0].text
+        assert "MAIL" not in " ".join(remote.commands)
+
+
+async def test_what_never_left_this_machine_is_not_uncertain() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ours.setblocking(False)
+    machine = ClientMachine(ClientSettings("client.example"))
+    connection = Connection(machine, Timeouts(0.2, 0.2, 0.2, 0.2, 0.2))
+    await asyncio.get_running_loop().create_connection(lambda: connection, sock=ours)
+    theirs.sendall(b"220 x\r\n")
+    recipient = Recipient(Address("a", "b"))
+    await connection.next()
+    for command, answer in [
+        (Hello("EHLO x"), b"250 x\r\n"),
+        (Mail("MAIL FROM:<>", NULL), b"250 x\r\n"),
+        (Rcpt("RCPT TO:<a@b>", recipient), b"250 x\r\n"),
+        (Data(), b"354 x\r\n"),
+    ]:
+        machine.send(command)
+        theirs.sendall(answer)
+        await connection.next()
+    machine.begin_content()
+    machine.content(b"x" * 500 + b"\r\n" + b"y" * 1_000_000)
+    machine.end_content()
+    closed = await connection.next()
+    theirs.close()
+    assert isinstance(closed, Closed)
+    assert closed.fate is Fate.PARTIAL
+    assert "content" in connection.why
 
 
 async def test_what_may_have_arrived_is_not_taken_to_the_next_address() -> None:

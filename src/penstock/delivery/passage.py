@@ -106,6 +106,7 @@ class Passage:
         wire, line = SinkWire(session), built.command.line
         event = MessageStart(session.facts(hop), wire, line)
         outcome = await session.context.hooks.ask(event, session.context.hooks.message_start)
+        event.restore()
         await wire.end()
         if isinstance(outcome.verdict, Skip) and attempt.untouched:
             attempt.skipped = True
@@ -142,6 +143,7 @@ class Passage:
         wire = SinkWire(session)
         event = PerRecipient(session.facts(self.hop), wire, shown, command.line)
         outcome = await session.context.hooks.ask(event, session.context.hooks.per_recipient)
+        event.restore()
         await wire.end()
         if outcome.verdict is not None:
             self.attempt.decide([recipient], outcome)

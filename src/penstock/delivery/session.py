@@ -56,6 +56,7 @@ class Session(Exchange):
             return None
         asked = Connecting(self.facts(message), address, target.port, self.place.source, self.tls_level)
         outcome = await self.context.hooks.ask(asked, self.context.hooks.connecting)
+        asked.restore()
         self.place, self.tls_level = Place(asked.address, asked.port, asked.source), asked.tls
         self._describe()
         if outcome.verdict is not None:

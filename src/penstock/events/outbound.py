@@ -63,10 +63,14 @@ class Edited(Event):
     def check(self) -> None:
         """Raises ValueError or TypeError for what cannot be used."""
 
-    def begin(self, scope: Scope) -> None:
-        super().begin(scope)
+    def restore(self) -> None:
+        """Gives the fields what was kept: before a handler begins, and for the server when all were asked, as the last may have failed."""
         for name, value in zip(self.editable, self._kept, strict=True):
             setattr(self, name, value)
+
+    def begin(self, scope: Scope) -> None:
+        super().begin(scope)
+        self.restore()
 
     def commit(self) -> None:
         self.check()
