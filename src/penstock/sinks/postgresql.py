@@ -86,13 +86,24 @@ class Postgresql(Directory, Sink[PostgresqlSettings]):
                 pool.terminate()
 
     async def look_up(self, keys: Sequence[str]) -> Mapping[str, Entry]:
-        """Asks one question, or one for each key where the query takes no array."""
+        """Asks one question, or one for each key where the query takes no array; a second time where a connection was lost meanwhile."""
         try:
-            pool = await self._open()
-            async with pool.acquire(timeout=self.settings.seconds) as connection:
-                return await self._ask(connection, keys)
-        except (OSError, TimeoutError, self._driver.PostgresError, self._driver.InterfaceError) as error:
+            return await self._attempt(keys)
+        except (LookupFailed, TimeoutError):
+            raise
+        except Exception as error:  # of a driver that has more kinds than it tells, one of which is no PostgresError: a cut connection
+            self.log.debug("directory is asked again", error=f"{type(error).__name__}: {error}")
+        try:
+            return await self._attempt(keys)
+        except (LookupFailed, TimeoutError):
+            raise
+        except Exception as error:  # as above; whatever it is, the directory could not be asked
             raise LookupFailed(f"{type(error).__name__}: {error}") from None
+
+    async def _attempt(self, keys: Sequence[str]) -> dict[str, Entry]:
+        pool = await self._open()
+        async with pool.acquire(timeout=self.settings.seconds) as connection:
+            return await self._ask(connection, keys)
 
     async def _ask(self, connection: _Connection, keys: Sequence[str]) -> dict[str, Entry]:
         query = self.settings.query
