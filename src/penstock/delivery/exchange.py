@@ -175,6 +175,7 @@ class Exchange:
         Raises: LocalProtocolError when the machine refuses it.
         """
         await self.settle()
+        # A server that speaks before it is spoken to would have its answers taken for those of other commands.
         if not self.look():
             return Said(Closed(Ending.DISCONNECTED), _NOTHING)
         said = await self._ask(command)

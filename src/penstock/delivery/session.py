@@ -119,8 +119,7 @@ class Session(Exchange):
             return decided
         if said.event.reply.code // 100 != 2 or said.reply.code // 100 != 2:
             return self._refused("the server refused us", said, "4.3.2")
-        # A server that speaks again before it was spoken to would have its answers taken for those of others.
-        return None if self.look() else self.trouble
+        return None
 
     async def _hello(self) -> Trouble | None:
         hello = self.client.greeting()
