@@ -134,6 +134,8 @@ async def test_one_session_finds_out_whether_it_is_back_and_then_all_is_used_at_
         assert destination.take() is None or destination.sessions == 1
         destination.succeeded()
         assert (destination.state, destination.sessions) == ("active", 5)
+        assert [line["event"] for line in y.log.lines] == ["destination rests", "destination is back"]
+        assert y.log.lines[0] == {"event": "destination rests", "queue": Q, "reason": "connection refused", "until": NOW + 60}
         assert len(y.drain(Q)) >= 18
 
 

@@ -252,11 +252,13 @@ class Destinations:
         self.turns.moved(destination, before)
         if before is Standing.FAILING:
             destination.more = True
+            self._log.info("destination is back", queue=destination.name)
         destination.pause = 0.0
         self.consider(destination)
 
     def went_down(self, destination: Destination, before: Standing) -> None:
         """A destination cannot be reached: nothing of it stays in memory."""
+        self._log.info("destination rests", queue=destination.name, reason=destination.last_error, until=destination.until)
         self.turns.moved(destination, before)
         destination.more = True
         self.consider(destination)
