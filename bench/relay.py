@@ -15,10 +15,10 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,22 +120,22 @@ def measure(peer: Relay, receiver: CountingReceiver, case: Case, seconds: float,
 def _relay(peer: Relay, receiver: CountingReceiver, case: Case, messages: int) -> tuple[float, float, float]:
     """Sends and waits for the arrivals; when that began and ended, and how many seconds the generator took."""
     os.truncate(receiver.ids, 0)
-    took: list[float] = []
-    sender = threading.Thread(target=lambda: took.append(send(peer.address, case, messages, RECIPIENT)), daemon=True)
-    began = time.time()
-    sender.start()
-    _wait_for(receiver.ids, messages, f"{peer.name}: {messages} messages")
-    sender.join()
-    # The receiver writes a line for each message, so its file was last changed by the last one; nobody has to look all the time.
-    return began, receiver.ids.stat().st_mtime, took[0]
+    with ThreadPoolExecutor(1) as threads:
+        began = time.time()
+        sending = threads.submit(send, peer.address, case, messages, RECIPIENT)
+        _wait_for(receiver.ids, messages, sending, f"{peer.name}: {messages} messages")
+        # The receiver writes a line for each message, so its file was last changed by the last one; nobody has to look all the time.
+        return began, receiver.ids.stat().st_mtime, sending.result()
 
 
-def _wait_for(path: Path, lines: int, what: str) -> None:
-    """Waits until a growing file has so many lines; reads each of them once."""
+def _wait_for(path: Path, lines: int, sending: Future[float], what: str) -> None:
+    """Waits until a growing file has so many lines; reads each of them once. Gives up when the generator failed."""
     seen = 0
     deadline = time.monotonic() + PATIENCE
     with path.open("rb") as file:
         while seen < lines:
+            if sending.done():
+                sending.result()
             assert time.monotonic() < deadline, f"{what}: {seen} arrived in {PATIENCE:g} s"
             time.sleep(0.1)
             seen += file.read().count(b"\n")

@@ -31,7 +31,7 @@ smart_host = "[{host}]:{port}"
 HARAKA = CACHE / "haraka"
 HARAKA_VERSION = "3.3.4"
 
-# The plug-in that its manual describes for a smart host: whoever connects may relay, and the MX of everything is one place.
+# The plug-in that its manual describes for a smart host (relay_all, of old, is now another one's name): whoever connects may relay, and the MX of everything is one place.
 HARAKA_PLUGIN = """\
 'use strict'
 exports.register = function () {{ this.register_hook('rcpt', 'relay'); this.register_hook('get_mx', 'next_hop') }}
@@ -123,17 +123,17 @@ class Haraka:
         self._folder = folder / "haraka"
         self._port = mailservers.free_port()
         self._haraka = _haraka()
-        (self._folder / "config").mkdir(parents=True)
+        shutil.copytree(self._haraka.parent.parent / "config", self._folder / "config")  # as ``haraka -i`` does
         (self._folder / "plugins").mkdir()
         settings = {
             "smtp.ini": f"listen=127.0.0.1:{self._port}\n",
             "outbound.ini": "local_mx_ok=true\n",
-            "plugins": "relay_all\n",
+            "plugins": "everything_onward\n",
             "me": "haraka.example\n",
         }
         for name, text in settings.items():
             (self._folder / "config" / name).write_text(text)
-        (self._folder / "plugins" / "relay_all.js").write_text(HARAKA_PLUGIN.format(host=to[0], port=to[1]))
+        (self._folder / "plugins" / "everything_onward.js").write_text(HARAKA_PLUGIN.format(host=to[0], port=to[1]))
 
     def __enter__(self) -> Self:
         with (self._folder / "output").open("wb") as output:
