@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from penstock import Message, Sink, on
+from penstock import Address, Message, Sink, on
 from penstock.events import LocalDelivery
 from penstock.verdicts import Bounce, Defer, Delivered
 
@@ -137,7 +137,8 @@ class Pipe(Sink[PipeSettings]):
         return Defer(451, status, text or "The command failed temporarily")
 
     def _values(self, event: LocalDelivery, to: str) -> dict[str, str]:
-        local, _, domain = to.rpartition("@")
+        address = Address.parse(to)
+        local, domain = address.local, address.domain
         name = without_detail(local, self.settings.delimiter)
         detail = local[len(name) + 1 :] if name != local else ""
         return {"local": name, "domain": domain, "detail": detail, "sender": str(event.message.sender), "recipient": to}
