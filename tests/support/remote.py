@@ -16,6 +16,7 @@ import contextlib
 import socket
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 
 import uvloop
@@ -139,32 +140,33 @@ class Remote:
         return Counter(recipient for transaction in self.transactions for recipient in transaction.acknowledged)
 
 
-class BackgroundRemote:
-    """A remote on a thread with a loop of its own; a context manager that gives the ``Remote``.
+class BackgroundRemotes:
+    """Remotes on a thread with one loop; a context manager that gives them in the scripts' order.
 
-    What it gives may be read from the outside; ``wait_for`` waits for something to be so.
+    Args:
+        remotes: not yet entered; what they keep may be read from the outside.
     """
 
-    def __init__(self, script: Script | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.remote = Remote(script, host, port)
+    def __init__(self, remotes: Sequence[Remote]) -> None:
+        self.remotes = remotes
         self._ready = threading.Event()
         self._stop: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
-        self._thread = threading.Thread(target=self._main, name="remote", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="remotes", daemon=True)
 
-    def __enter__(self) -> Remote:
+    def __enter__(self) -> Sequence[Remote]:
         self._thread.start()
-        assert self._ready.wait(10), "the remote did not start"
-        return self.remote
+        assert self._ready.wait(10), "the remotes did not start"
+        return self.remotes
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
-        assert not self._thread.is_alive(), "the remote did not stop"
+        assert not self._thread.is_alive(), "the remotes did not stop"
 
-    def listen(self) -> None:
+    def listen(self, remote: Remote) -> None:
         """As ``Remote.listen``, from any thread."""
-        self._loop.call_soon_threadsafe(self.remote.listen)
+        self._loop.call_soon_threadsafe(remote.listen)
 
     def _main(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -173,9 +175,30 @@ class BackgroundRemote:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with self.remote:
+        async with contextlib.AsyncExitStack() as stack:
+            for remote in self.remotes:
+                await stack.enter_async_context(remote)
             self._ready.set()
             await self._stop.wait()
+
+
+class BackgroundRemote:
+    """One remote on a thread of its own; a context manager that gives the ``Remote``."""
+
+    def __init__(self, script: Script | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.remote = Remote(script, host, port)
+        self._background = BackgroundRemotes([self.remote])
+
+    def __enter__(self) -> Remote:
+        self._background.__enter__()
+        return self.remote
+
+    def __exit__(self, *_: object) -> None:
+        self._background.__exit__()
+
+    def listen(self) -> None:
+        """As ``Remote.listen``, from any thread."""
+        self._background.listen(self.remote)
 
 
 def wait_for_copies(remote: Remote, copies: int, timeout: float = 10.0) -> None:

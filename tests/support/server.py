@@ -25,6 +25,7 @@ CONFIG = """\
 [server]
 hostname = "mx.example.com"
 spool = "{spool}"
+control = "{control}"
 workers = {workers}
 
 [[listener]]
@@ -71,7 +72,7 @@ class Server:
 
     def configure(self, more: str) -> None:
         """Writes the configuration anew, with other TOML appended; the next start reads it."""
-        text = CONFIG.format(spool=self.spool, workers=self._count, deliver=self._deliver, more=more)
+        text = CONFIG.format(spool=self.spool, control=self.folder / "run", workers=self._count, deliver=self._deliver, more=more)
         self.config.write_text(text)
 
     def __enter__(self) -> Server:
@@ -207,6 +208,17 @@ class Server:
     def log(self) -> list[dict[str, Any]]:
         """The JSON lines of the log of the last start; a line that is none becomes {"event": line}."""
         return [_parsed(line) for line in self.log_text().splitlines()]
+
+    def queue(self) -> list[dict[str, Any]]:
+        """What ``penstock queue list --json`` says."""
+        return [json.loads(line) for line in self.command("queue", "list", "--json").splitlines()]
+
+    def command(self, *words: str, content: bytes = b"") -> str:
+        """Runs ``penstock`` with the configuration of this server; gives what it prints."""
+        command = [sys.executable, "-m", "penstock", *words, "--config", str(self.config)]
+        done = subprocess.run(command, input=content, capture_output=True, check=False, env=_environment(), timeout=30)
+        assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+        return done.stdout.decode()
 
     def wait_for_log(self, matches: Callable[[dict[str, Any]], bool], what: str, timeout: float = 10.0) -> dict[str, Any]:
         """Waits for a log line and gives it."""
