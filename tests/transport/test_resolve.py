@@ -8,7 +8,7 @@ import pytest
 
 from hosts.running import Running
 from penstock import Sink, on
-from penstock.events import Item, LocalDelivery, Resolve, Submission
+from penstock.events import Expanded, Item, LocalDelivery, Resolve, Submission
 from penstock.events.binding import Plug
 from penstock.mail.message import decode_record
 from transport.directories import Box, Directory, forwarded, rewritten
@@ -331,3 +331,23 @@ async def test_nobody_who_is_put_off_at_resolve_for_too_long_is_forgotten() -> N
         await empty(server)
     assert box.who == ["a"]
     assert reports(box)[0].startswith("slow@example.com 4.4")
+
+
+@pytest.mark.parametrize(("owner", "action"), [(None, "expanded"), ("owner@example.com", "delivered")])
+async def test_success_of_a_list_is_reported_once(owner: str | None, action: str) -> None:
+    """An alias is expanded; for a list with an owner it is the final delivery (RFC 3461 §5.2.7)."""
+    box, told = Box(), list[tuple[str, list[str]]]()
+
+    class Told(Sink[None]):
+        @on(Expanded)
+        async def note(self, event: Expanded) -> None:
+            told.append((str(event.recipient.address), [str(m) for m in event.members]))
+
+    async with Running(Directory(all=lambda item: item.expand(["x@example.com", "y@example.com"], sender=owner)), Told(), box) as server:
+        await send_with(server, "<all@example.com> NOTIFY=SUCCESS")
+        await server.until(lambda: len(box.got) == 3, "two members and a report")
+        await empty(server)
+        await server.dispatcher.drain()
+    (report,) = [content for content in box.contents if b"Final-Recipient" in content]
+    assert f"Action: {action}".encode() in report
+    assert told == [("all@example.com", ["x@example.com", "y@example.com"])]

@@ -23,7 +23,8 @@ class DomainRoute:
     """Where the mail of a domain goes.
 
     Args:
-        next_hop: e.g. "relay.example:587", "[192.0.2.1]:25", "lmtp:[127.0.0.1]:24" or "local"; "" for the way that it would go without.
+        next_hop: e.g. "relay.example:587", "[192.0.2.1]:25", "lmtp:[127.0.0.1]:24" or "local"; "" for the MX records of the domain, or
+            for here where it is local.
         message_class: a class that gets a queue of its own at that next hop.
         schedule: when its queue is worked on: "" always, "on-demand", or times such as "mon-fri 20:00-06:00".
     """

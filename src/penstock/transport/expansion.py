@@ -158,6 +158,11 @@ class Resolution:
                 self._keep(lead, recipient)
                 continue
             self._follow(lead, _redirected(bare, member, of_list=item.sender is not None, alone=len(members) == 1))
+        if item.sender is not None and "success" in recipient.notify:
+            # RFC 3461 §5.2.7.1: for a list this is the final delivery, and "a "delivered" DSN MUST be returned".
+            self.expanded.append(Result(recipient, Action.DELIVERED, "2.0.0", address=f"list with {len(members)} members"))
+            recipient = recipient.copy()
+            recipient.notify = frozenset({"never"})
         if item.decision == "expanded" or len(members) > 1:
             self.expanded.append(Result(recipient, Action.EXPANDED, "2.0.0", to=members))
 

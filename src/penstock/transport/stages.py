@@ -112,7 +112,7 @@ class Stages:
             if verdict is None:
                 if several or _touched(work):
                     group.keep(work, stage, question.after)
-                going.append(partial(self._go_on, work, question.after, number > 0))
+                going.insert(0, partial(self._go_on, work, question.after, number > 0))
             elif isinstance(verdict, Quarantine):
                 _note_asked(work, question.chain, outcome.by)
                 group.keep(work, stage, stage, held=verdict.reason or "quarantined")
@@ -124,7 +124,7 @@ class Stages:
                     group.keep(work, stage, stage)
                 results = results_of(work, verdict, outcome.by)
                 ended.append(group.apart(work, main, partial(self._settler.settle, work, "", results)))
-        # First what ends: what goes on may wait for a delivery.
+        # The message itself comes last: it may wait for a delivery.
         return group.write(main, partial(in_turn, [*ended, *going]))
 
     def _parts_of(self, work: MessageWork, outcome: Outcome) -> list[MessageWork]:

@@ -27,7 +27,7 @@ def split_variants(work: MessageWork, new_id: Callable[[], str]) -> list[Message
     groups: dict[str, list[Recipient]] = {}
     for recipient in work.record.envelope.recipients:
         groups.setdefault(recipient.variant, []).append(recipient)
-    if list(groups) in ([], [""]) and not work.record.variants:
+    if not groups or (list(groups) == [""] and not work.record.variants):
         return [work]
     senders, parts = work.record.variants, []
     # The common one stays the message, where there is a common one.
