@@ -15,7 +15,7 @@ from events.harness import KeptLog
 from penstock import Sink
 from penstock.delivery.couriers import CourierParts, Couriers
 from penstock.delivery.mx import Targets, TargetSettings
-from penstock.delivery.resolver import Resolver
+from penstock.delivery.resolver import Resolver, ResolverSettings
 from penstock.delivery.settings import DeliverySettings, HopLimits, HopSettings, HopTimeouts
 from penstock.errors import StorageDamaged
 from penstock.events.binding import Bindings, Plug
@@ -150,10 +150,16 @@ class Stand:
         sinks: bound to the outbound events.
         settings: how sessions are held.
         handover: transport, as far as deliveries see it.
+        dns: a server of names, "" for the system's.
     """
 
     def __init__(
-        self, queue: str, *sinks: Sink[Any] | Plug, settings: HopSettings | None = None, handover: FakeHandover | None = None
+        self,
+        queue: str,
+        *sinks: Sink[Any] | Plug,
+        settings: HopSettings | None = None,
+        handover: FakeHandover | None = None,
+        dns: str = "",
     ) -> None:
         self.node = FakeNode()
         self.log = KeptLog()
@@ -162,7 +168,7 @@ class Stand:
         self.settings = settings or hop_settings()
         plugs = [sink if isinstance(sink, Plug) else Plug(f"sink{n}", sink) for n, sink in enumerate(sinks)]
         self.dispatcher = Dispatcher(self.log)  # type: ignore[arg-type]
-        self.resolver = Resolver()
+        self.resolver = Resolver(ResolverSettings(servers=(dns,) if dns else ()))
         targets = Targets(self.resolver, TargetSettings(own_addresses=()))
         parts = CourierParts(self.node, self.dispatcher, self.handover, targets, self.log, self.handover.hold)  # type: ignore[arg-type]
         self.couriers = Couriers(parts, Bindings(plugs), DeliverySettings(lambda queue: self.settings))

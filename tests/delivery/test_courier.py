@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from delivery.stand import MAIL, Stand, actions
+from support.nameserver import Nameserver
 from support.remote import Remote
 
 
@@ -17,3 +18,14 @@ async def test_a_message_goes_out_byte_for_byte() -> None:
     assert remote.transactions[0].content == MAIL
     assert remote.faults == []
     assert remote.sessions[0].end == "QUIT"
+
+
+async def test_only_a_domain_that_the_sender_wrote_can_be_wrong_for_good() -> None:
+    """Of a smart host that has vanished from DNS the administrator hears in time: the mail of everybody waits."""
+    with Nameserver() as dns:
+        async with Stand("mx:smart-host.example", dns=dns.address) as stand:
+            results = await stand.deliver(stand.mail("a@remote.example"))
+            assert [(result.action.value, result.status) for result in results] == [("deferred", "4.1.2")]
+        async with Stand("mx:remote.example", dns=dns.address) as stand:
+            results = await stand.deliver(stand.mail("a@Remote.example"))
+            assert [(result.action.value, result.status) for result in results] == [("failed", "5.1.2")]

@@ -19,6 +19,7 @@ from ..events.outbound import Remote
 from ..events.transit import ResolveHost
 from ..events.verdict_transit import Addresses, NotFound
 from ..events.work import Backplane, Facts, OutboundWork
+from ..mail.idna import to_ascii
 from ..mail.nexthop import NextHop
 from ..observe.log import Log
 from ..queue.destination import Destination
@@ -251,7 +252,7 @@ class Courier:
         if attempt.targets is None:
             found = await self._find(attempt)
             if isinstance(found, Unroutable):
-                attempt.trouble = Trouble(found.text, found.status, permanent=found.permanent)
+                attempt.trouble = self._unroutable(found, attempt)
                 return None
             attempt.targets = iter(found[: settings.limits.addresses])
         for target in attempt.targets:
@@ -305,6 +306,18 @@ class Courier:
             return Unroutable("4.3.5", f"{self._queue!r} is no next hop: {error}")
         except _SinkFailedError:
             return Unroutable("4.4.3", "a sink failed that is asked about host names")
+
+    def _unroutable(self, found: Unroutable, attempt: Attempt) -> Trouble:
+        """What it means that there is no way to the next hop.
+
+        Only a domain that the sender wrote can be wrong for good. One that an administrator wrote, such as a smart host, is mended when its
+        fault is seen, and the mail of a whole company must not have bounced by then. Postfix does the same.
+        """
+        hop = self._hop()
+        theirs = all(_is_domain(r.address.domain, hop.host) for r in attempt.left)
+        if found.permanent and not theirs:
+            return Trouble(found.text, f"4{found.status[1:]}")
+        return Trouble(found.text, found.status, permanent=found.permanent)
 
     def _hop(self) -> NextHop:
         return NextHop.of_queue(self._queue)[0]
@@ -395,3 +408,11 @@ async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
 
 class _SinkFailedError(Exception):
     """A sink that is asked about host names failed, and mail waits for it."""
+
+
+def _is_domain(domain: str, host: str) -> bool:
+    """Whether the domain of an address is this host name."""
+    try:
+        return to_ascii(domain) == host
+    except ValueError:
+        return False
