@@ -23,7 +23,7 @@ async def count(source: Questions, cursor: str) -> AsyncIterator[Answer]:
     while True:
         page = source.select(Query(), cursor, SLICE)
         for entry in page.entries:
-            record = Kept.of(entry).record
+            record = Kept.of(entry, source).record
             minutes = (now - record.received) / 60 if record is not None else 0.0
             counts[entry.queue][_place(minutes)] += 1
         cursor = page.cursor

@@ -94,7 +94,7 @@ class Administration:
         entry = self._operations.get(question.id.upper())
         if entry is None:
             raise ControlError("unknown", f"there is no message {question.id[:40]!r}")
-        kept = Kept.of(entry)
+        kept = Kept.of(entry, self._operations)
         if isinstance(question, ShowMessage):
             yield describing.detail(kept, self._operations)
         else:
@@ -174,5 +174,5 @@ class Administration:
 
 def _received(source: Operations, entry_id: str) -> float:
     entry = source.get(entry_id) if entry_id else None
-    record = Kept.of(entry).record if entry is not None else None
+    record = Kept.of(entry, source).record if entry is not None else None
     return record.received if record is not None else 0.0

@@ -26,16 +26,18 @@ def row(kept: Kept, source: Questions) -> MessageRow:
     """What a listing says of a message."""
     entry, record = kept.entry, kept.record
     recipients = record.envelope.recipients[:MAX_RECIPIENTS] if record is not None else []
+    waits = kept.due > source.now()
     return MessageRow(
-        queue_name="hold" if entry.held else "deferred" if entry.due > source.now() else "active",
+        queue_name="hold" if entry.held else "deferred" if waits else "active",
         queue_id=entry.id,
         arrival_time=int(record.received) if record is not None else 0,
         message_size=record.size if record is not None else 0,
         sender=str(record.envelope.sender) if record is not None else "",
-        recipients=[RecipientRow(str(r.address), (entry.held or r.reason)[:MAX_REASON]) for r in recipients],
+        recipients=[RecipientRow(str(r.address), (entry.held or r.reason or kept.rests_for)[:MAX_REASON]) for r in recipients],
         queue=entry.queue,
         stage=entry.stage,
-        due=entry.due,
+        # JSON has no word for a time that is not set.
+        due=kept.due if kept.due < float("inf") else 0.0,
         reason=kept.reason[:MAX_REASON],
         attempts=record.deferrals if record is not None else 0,
         worker=source.worker,

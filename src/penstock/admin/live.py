@@ -74,6 +74,9 @@ class LiveOperations:
     def select(self, query: Query, cursor: str, limit: int) -> Page:
         return joined([home.spool.select(query, cursor, limit) for home in self.homes], limit)
 
+    def rest_of(self, entry: Entry) -> tuple[float, str]:
+        return self._home(entry.id).scheduler.rest_of(entry.queue) if entry.queue else (0.0, "")
+
     def content(self, entry: Entry) -> Content:
         return self._home(entry.id).spool.content(entry)
 
@@ -148,6 +151,8 @@ class LiveOperations:
 
     def _home(self, entry_id: str) -> Home:
         """Where a message is; the first for one that is nowhere, which then says so."""
+        if len(self.homes) == 1:
+            return self.homes[0]
         return next((home for home in self.homes if home.spool.get(entry_id) is not None), self.homes[0])
 
 

@@ -33,6 +33,9 @@ class Questions(Protocol):
     def select(self, query: Query, cursor: str, limit: int) -> Page:
         """One part of the messages, in order of id, as ``storage.base.Spool.select``."""
 
+    def rest_of(self, entry: Entry) -> tuple[float, str]:
+        """Until when the queue of a message rests, 0 when it is worked on, infinite when somebody has to ask for it; and why."""
+
     def content(self, entry: Entry) -> Content:
         """The content of a message as it was accepted. Raises StorageDamaged."""
 

@@ -239,7 +239,7 @@ class MessageRow(Answer, frozen=True, tag="message"):
         recipients: those that are still to be served.
         queue: the queue of its next hop, "" while it is in none.
         stage: the stage that is over.
-        due: when it is tried next, in seconds since 1970; 0 for at once.
+        due: when it is tried next, in seconds since 1970; 0 for at once, or, when it is deferred, for when somebody asks for it.
         reason: why it is held, or was not delivered.
         attempts: how often delivery was put off.
         worker: who has it.

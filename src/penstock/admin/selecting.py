@@ -29,25 +29,40 @@ BUDGET = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One message: what the spool knows, and what transport knows; the record is None when it is damaged."""
+    """One message: what the spool knows, what transport knows, and what its queue waits for.
+
+    Args:
+        entry: of the spool.
+        record: None when it is damaged.
+        rests: until when its queue rests, in seconds since 1970; 0 when it does not, infinite when somebody has to ask for it.
+        rests_for: why.
+    """
 
     entry: Entry
     record: MessageRecord | None
+    rests: float = 0.0
+    rests_for: str = ""
 
     @classmethod
-    def of(cls, entry: Entry) -> Kept:
+    def of(cls, entry: Entry, source: Questions) -> Kept:
         """The message of an entry."""
+        rests, why = source.rest_of(entry)
         try:
-            return cls(entry, decode_record(entry.record))
+            return cls(entry, decode_record(entry.record), rests, why)
         except (msgspec.DecodeError, ValueError):
-            return cls(entry, None)
+            return cls(entry, None, rests, why)
+
+    @property
+    def due(self) -> float:
+        """When it is tried next, in seconds since 1970: at its own time, and not before its queue is worked on again."""
+        return max(self.entry.due, self.rests)
 
     @property
     def reason(self) -> str:
-        """Why it is held, or was not delivered at the last try."""
+        """Why it is held, was not delivered at the last try, or has not been tried."""
         if self.entry.held or self.record is None:
             return self.entry.held or "its record is damaged"
-        return next((r.reason for r in self.record.envelope.recipients if r.reason), "")
+        return next((r.reason for r in self.record.envelope.recipients if r.reason), "") or self.rests_for
 
 
 class Selector:
@@ -134,7 +149,7 @@ class Scan:
                 if self._selector.is_behind(entry):
                     following = ""
                     break
-                kept = Kept.of(entry)
+                kept = Kept.of(entry, self._source)
                 if self._selector.matches(kept):
                     yield kept
                     left -= 1

@@ -111,9 +111,14 @@ def _short(row: MessageRow) -> Row:
         "sender": printable(row.sender) or "<>",
         "recipients": printable(",".join(addresses)) + (f",+{more}" if more else ""),
         "queue": printable(row.queue),
-        "next_try": when(row.due) if row.queue_name == "deferred" else "",
+        "next_try": _next_try(row),
         "reason": printable(row.reason),
     }
+
+
+def _next_try(row: MessageRow) -> str:
+    """When it is tried next; "" for what is held, or waits until somebody asks for it."""
+    return "now" if row.queue_name == "active" else when(row.due) if row.queue_name == "deferred" else ""
 
 
 def when(seconds: float) -> str:
@@ -158,7 +163,7 @@ def _short_of_one(detail: Detail) -> dict[str, str | int | float]:
         "sender": row.sender or "<>",
         "stage": row.stage,
         "queue": row.queue,
-        "next_try": when(row.due) or "now",
+        "next_try": _next_try(row),
         "reason": row.reason,
     }
 

@@ -263,6 +263,14 @@ class Destination:
         opening = self.limits.schedule.next_opening(now)
         return float("inf") if opening is None else opening if opening > now else 0.0
 
+    def why_it_rests(self, now: float) -> str:
+        """Why nothing is taken, for who asks what a message waits for; "" when there is nothing to say."""
+        if now < self.suspended_until:
+            return f"suspended: {self.suspended_for}" if self.suspended_for else "suspended"
+        if now < self.throttle.until:
+            return self.last_error
+        return "" if self.is_scheduled(now) else self.limits.schedule.words
+
     def _is_to_end(self) -> bool:
         """True when a session has to go: there are more than are allowed, or one that waits has so few that this one's place is its due."""
         if self.sessions > self.throttle.allowed:

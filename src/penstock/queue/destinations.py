@@ -112,6 +112,18 @@ class Destinations:
         """The destination, when it is in memory."""
         return self._all.get(name)
 
+    def rest_of(self, name: str) -> tuple[float, str]:
+        """Until when nothing is taken from a queue, and why; 0 when it is worked on, infinite when somebody has to ask for it."""
+        now, destination = self.now(), self._all.get(name)
+        if destination is not None:
+            until = destination.rests_until(now)
+            return until, destination.why_it_rests(now) if until else ""
+        limits = self._arranged(name)[1]
+        if limits.schedule.is_open(now):
+            return 0.0, ""
+        opening = limits.schedule.next_opening(now)
+        return float("inf") if opening is None else opening, limits.schedule.words
+
     def all(self) -> list[Destination]:
         """All that are in memory."""
         return list(self._all.values())

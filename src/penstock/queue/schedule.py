@@ -60,6 +60,11 @@ class Schedule:
         """True when it is never open by itself."""
         return bool(self.text) and not self.spans
 
+    @property
+    def words(self) -> str:
+        """What its messages wait for while it is closed."""
+        return "waits until somebody asks for it (on-demand)" if self.on_demand else f"waits for its schedule: {self.text}"
+
     def is_open(self, now: float) -> bool:
         """True when the queue is worked on at this time, in seconds since 1970."""
         return self._minutes_closed(now) == 0

@@ -125,6 +125,13 @@ class Scheduler:
         """The destination of a queue, None when it is not in memory."""
         return self._destinations.get(name)
 
+    def rest_of(self, queue: str) -> tuple[float, str]:
+        """Until when nothing is taken from a queue, and why.
+
+        Returns: seconds since 1970, 0 when it is worked on, infinite when somebody has to ask for it; and a reason, "" for none.
+        """
+        return self._destinations.rest_of(queue)
+
     def retry_now(self, queue: str) -> None:
         """Tries all that waits in a queue once, whatever its schedule, its back-off and the messages' due times say; not what is held.
 
