@@ -163,8 +163,12 @@ async def test_variants_share_one_content_and_are_told_to_who_is_asked() -> None
         await empty(server)
     assert told == [[["direct"], ["a1", "a2"], ["b1"], ["c1"]]]
     assert sorted((sender, r.address.local) for sender, r in box.got) == [
-        ("a@client.example", "direct"), ("o1@example.com", "a1"), ("o1@example.com", "a2"), ("o2@example.com", "b1"), ("o3@example.com", "c1"),
-    ]  # fmt: skip
+        ("a@client.example", "direct"),
+        ("o1@example.com", "a1"),
+        ("o1@example.com", "a2"),
+        ("o2@example.com", "b1"),
+        ("o3@example.com", "c1"),
+    ]
 
 
 class Crash(Sink[None]):

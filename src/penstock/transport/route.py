@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ..events.dispatch import Outcome, Step
+from ..events.reports import Step as Tracking
 from ..events.transit import Route
 from ..events.verdict import Verdict
 from ..events.verdict_transit import Hold, RouteTo, Unreachable, as_next_hop
@@ -29,6 +30,7 @@ from .results import result_of_verdict
 from .settle import Settler
 from .stage import Stage
 from .steps import Call, in_turn
+from .tell import Teller
 from .variants import copy_of, with_recipients
 
 LOCAL = RouteTo(NextHop("local"))
@@ -78,6 +80,7 @@ class Router:
         self._shop = shop
         self._settler = settler
         self._local = local
+        self._teller = Teller(shop)
         self._chain = shop.bindings.chain(Route)
         self._is_local = shop.settings.is_local
 
@@ -192,6 +195,10 @@ class Router:
     def _enqueue(self, work: MessageWork, share: Share) -> Step:
         if share.schedule:
             tell_schedule(self._shop, share.queue, share.schedule)
+        record = work.record
+        # The only line that says under which ids the parts of a message go on.
+        self._shop.parts.log.info("queued", message=record.id, parent=record.parent, queue=share.queue, recipients=len(share.recipients))
+        self._teller.tracked(work, Tracking.QUEUED_OUTBOUND, {"queue": share.queue})
         self._shop.scheduler.enqueue(share.queue, work)
         return None
 

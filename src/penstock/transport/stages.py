@@ -13,6 +13,7 @@ from functools import partial
 from ..events.binding import Chain
 from ..events.catalog import Event, Submission
 from ..events.dispatch import Outcome, Step
+from ..events.reports import Step as Tracking
 from ..events.transit import Categorized, PostCategorize, PreCategorize, Resolve
 from ..events.verdict import Defer, Quarantine
 from ..events.work import MessageWork
@@ -24,6 +25,7 @@ from .route import Router
 from .settle import Settler
 from .stage import Stage
 from .steps import Call, in_turn
+from .tell import Teller
 from .variants import groups_of, split_variants
 
 Way = Callable[[MessageWork, Stage], Step]
@@ -52,6 +54,7 @@ class Stages:
         self._shop = shop
         self._parts = shop.parts
         self._settler = settler
+        self._teller = Teller(shop)
         self._categorizer = Categorizer(shop, settler)
         self._way = self._ways(router)
 
@@ -139,6 +142,7 @@ class Stages:
         return self.proceed(work, stage)
 
     def _resolve(self, work: MessageWork, stage: Stage) -> Step:
+        self._teller.tracked(work, Tracking.SUBMITTED_TO_CATEGORIZER, {})
         return self._categorizer.resolve(work, stage, partial(self.proceed, work, Stage.RESOLVED))
 
     def _split(self, work: MessageWork, stage: Stage) -> Step:

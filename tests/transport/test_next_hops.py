@@ -11,7 +11,7 @@ import pytest
 
 from hosts.running import Running
 from penstock import Sink, on
-from penstock.events import LocalDelivery, Route, RoutesChanged
+from penstock.events import LocalDelivery, Route, RoutesChanged, Tracked
 from penstock.events.binding import Plug
 from penstock.sinks.routing import DomainRoute, Routing, RoutingSettings
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
@@ -327,3 +327,20 @@ async def test_a_message_that_a_sink_puts_off_at_delivery_waits_in_the_queue_of_
         await deliver_one(server, "x@example.com", "y@client.example")
         await empty(server)
     assert sorted(tries) == ["client.example"] * 3 + ["example.com"]
+
+
+async def test_what_is_queued_is_tracked() -> None:
+    """With the number that readers of the original's tracking logs know."""
+    tracked: list[tuple[int, str]] = []
+
+    class Tracks(Sink[None]):
+        @on(Tracked)
+        async def note(self, event: Tracked) -> None:
+            tracked.append((int(event.step), event.details.get("queue", "")))
+
+    async with running(Tracks(), Directory()) as server:
+        Courier(server)
+        await deliver_one(server, "a@one.example")
+        await empty(server)
+        await server.dispatcher.drain()
+    assert tracked[:2] == [(1024, ""), (1010, "mx:one.example")]
