@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.sinks import FileBox, FileBoxSettings
-from penstock.sinks.filebox import _lines
+from penstock.sinks.filebox import _lines, _lock
 from penstock.verdicts import Bounce, Defer, Delivered
 
 from .asking import delivered
@@ -109,3 +109,29 @@ async def test_the_alias_is_named_as_the_one_it_was_delivered_to(tmp_path: Path)
 @pytest.mark.parametrize("route", ["", "pipe:/bin/true", "file:relative", "local"])
 async def test_other_recipients_are_not_its_business(route: str) -> None:
     assert await delivered(FileBox(FileBoxSettings()), route=route) is None
+
+
+async def test_a_file_is_locked_against_other_threads_too(tmp_path: Path) -> None:
+    """A worker delivers in several threads: two messages for one file must not be woven into each other."""
+    path = tmp_path / "box"
+    with path.open("ab") as first, path.open("ab") as second:
+        assert _lock(first.fileno(), 0)
+        assert not _lock(second.fileno(), 0)
+        path.open("ab").close()  # which would end a lock of the whole process
+        assert not _lock(second.fileno(), 0)
+        assert isinstance(await to(path), Defer)
+    assert await to(path) == Delivered(str(path))
+
+
+async def test_nothing_of_a_message_stays_that_found_no_room(tmp_path: Path) -> None:
+    """Neither what was written, nor what still waited to be."""
+    path = tmp_path / "box"
+    path.write_bytes(b"From a\n\nold\n\n")
+    ignored, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        assert isinstance(await to(path, b"Subject: x\r\n\r\n" + (b"z" * 70 + b"\r\n") * 3000), Defer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == b"From a\n\nold\n\n"

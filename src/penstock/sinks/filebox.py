@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _NO_FILE = Bounce("5.2.1", "The address does not lead to a file that mail can be
 _LOOP = Bounce("5.4.6", "The message was delivered to this address before: mail loop")
 _CHUNK = 64 * 1024
 _PATIENCE = 0.05
+# struct flock of fcntl(2), aligned as the machine has it: a lock for writing, from the beginning, to wherever the end may come to be.
+_WHOLE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +82,37 @@ class FileBox(Sink[FileBoxSettings]):
         new = not path.exists()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return _NO_FILE
             if not _lock(descriptor, self.settings.lock):
                 return _LOCKED
             size = os.fstat(descriptor).st_size
             try:
-                _write(file, message, to)
-                file.flush()
+                # Closed before the file is cut back: what is left in its buffer would be written behind the cut.
+                with open(descriptor, "wb", closefd=False) as file:
+                    _write(file, message, to)
                 os.fsync(descriptor)
-            except OSError:
+            except BaseException:
                 os.ftruncate(descriptor, size)
                 raise
+        finally:
+            os.close(descriptor)
         if new:
             _sync_folder(path.parent)
         return Delivered(str(path))
 
 
 def _lock(descriptor: int, seconds: float) -> bool:
-    """Locks a file, which is unlocked when it is closed; False when another program has it for too long."""
+    """Locks a file, which is unlocked when it is closed; False when somebody else has it for too long.
+
+    The lock is that of the open file and not of the process, which would not keep out another thread of it that delivers to the same file,
+    and would be lost when that one closes its own. Other programs' locks of fcntl and lockf keep it out, and it them.
+    """
     end = time.monotonic() + seconds
     while True:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
             return True
         except (BlockingIOError, PermissionError):
             if time.monotonic() >= end:
