@@ -344,3 +344,20 @@ async def test_what_is_queued_is_tracked() -> None:
         await empty(server)
         await server.dispatcher.drain()
     assert tracked[:2] == [(1024, ""), (1010, "mx:one.example")]
+
+
+async def test_a_job_of_a_queue_that_the_message_left_is_none() -> None:
+    """So that what was read from the spool before it moved is not sent the old way."""
+    async with running() as server:
+        courier = Courier(server)
+        courier.closed |= {"mx:one.example", "[192.0.2.1]:25"}
+        await deliver_one(server, "a@one.example")
+        await server.until(lambda: server.kept() and server.kept()[0].queue, "queued")
+        (old,) = server.kept()
+        assert server.transport.load(old) is not None
+        await server.transport.operations.reroute(old.id, "[192.0.2.1]")
+        assert server.transport.load(old) is None
+        (new,) = server.kept()
+        assert server.transport.load(new) is not None
+        await server.transport.operations.hold(old.id)
+        assert server.transport.load(new) is None

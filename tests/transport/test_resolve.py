@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from hosts.running import Running
 from penstock import Sink, on
-from penstock.events import Expanded, Item, LocalDelivery, Resolve, Submission
+from penstock.events import Bounce, Expanded, Item, LocalDelivery, Resolve, Submission
 from penstock.events.binding import Plug
 from penstock.mail.message import decode_record
 from transport.directories import Box, Directory, forwarded, rewritten
@@ -351,3 +352,37 @@ async def test_success_of_a_list_is_reported_once(owner: str | None, action: str
     (report,) = [content for content in box.contents if b"Final-Recipient" in content]
     assert f"Action: {action}".encode() in report
     assert told == [("all@example.com", ["x@example.com", "y@example.com"])]
+
+
+async def test_each_address_is_asked_about_once_however_many_ways_lead_to_it() -> None:
+    """Ten levels of two lists that both hold the next two: twenty questions, not a thousand."""
+    table = {f"{side}{level}": [f"l{level + 1}", f"r{level + 1}"] for level in range(10) for side in "lr"}
+    directory, box = Directory(**table), Box()
+    async with Running(directory, box) as server:
+        await deliver_one(server, "l0@example.com", "r0@example.com")
+        await empty(server)
+    assert box.who == ["l10", "r10"]
+    assert sum(len(asked) for _, asked in directory.asked) == 1 + 22
+
+
+async def test_a_recipient_that_failed_is_left_alone_while_sinks_are_asked_about_the_report() -> None:
+    """It is in the spool meanwhile, and nobody takes it up from there."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Sink[None]):
+        @on(Bounce)
+        async def wait(self, event: Bounce) -> None:
+            asked.set()
+            await go.wait()
+
+    directory, box = Directory(bad=lambda item: item.fail()), Box()
+    async with Running(directory, Slow(), box) as server:
+        await deliver_one(server, "bad@example.com", "bob@example.com")
+        await asyncio.wait_for(asked.wait(), 5.0)
+        for _ in range(3):
+            server.transport.scheduler.wake()
+            await asyncio.sleep(0.01)
+        assert len([who for _, who in directory.asked if "bad@example.com" in who]) == 1
+        go.set()
+        await empty(server)
+    assert (box.who, reports(box)) == (["a", "bob"], ["bad@example.com 5.1.1"])
