@@ -4,6 +4,7 @@
 #   make test     all tests; as root on Debian it first installs the mail clients that they talk to
 #   make check    style, types and layers
 #   make bench    against Postfix and aiosmtpd, on this machine (QUICK=1 for a short run)
+#   make bench-relay   relaying, beside Postfix, Haraka, OpenSMTPD and Exim
 #
 # PYTHON picks the interpreter the environment is made from, VENV where it is.
 
@@ -16,7 +17,7 @@ CONFIG := examples/penstock.toml
 ADDRESS := 127.0.0.1:2525
 MAIL := penstock-data
 
-.PHONY: run test check bench.profiling clean
+.PHONY: run test check bench bench-relay profile clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -48,6 +49,10 @@ check: $(VENV)/.stamp-dev
 bench: $(VENV)/.stamp-bench
 	@sh .ci/packages
 	$(BIN)/python -m bench.run $(if $(QUICK),--quick) $(ARGS)
+
+bench-relay: $(VENV)/.stamp-bench
+	@sh .ci/packages
+	$(BIN)/python -m bench.relay $(if $(QUICK),--quick) $(ARGS)
 
 profile: $(VENV)/.stamp-bench
 	@sh .ci/packages

@@ -31,7 +31,8 @@ smart_host = "[{host}]:{port}"
 HARAKA = CACHE / "haraka"
 HARAKA_VERSION = "3.3.4"
 
-# The plug-in that its manual describes for a smart host (relay_all, of old, is now another one's name): whoever connects may relay, and the MX of everything is one place.
+# What its manual describes for a smart host: whoever connects may relay, and the MX of everything is one place. (A plug-in may not be called
+# relay_all, which is taken for the old name of a shipped one.)
 HARAKA_PLUGIN = """\
 'use strict'
 exports.register = function () {{ this.register_hook('rcpt', 'relay'); this.register_hook('get_mx', 'next_hop') }}

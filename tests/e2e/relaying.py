@@ -86,14 +86,18 @@ class Explained:
     Args:
         lost_answers: second copies after the receiver took the content and closed without an answer.
         kills: second copies with a kill between them and the first, counted for each kill.
-        distance: how many copies at most came between a first one and the kill after it.
-        never: tokens with a second copy that nothing explains.
+        killed: the tokens of those, and the number of the kill.
+        copies: how many there are of each message.
+        distance: how many copies at most came from a first one to the kill after it.
+        never: tokens with a second copy that nothing explains, where the two copies are, and the marks around them.
     """
 
     lost_answers: int = 0
     kills: Counter[int] = field(default_factory=Counter)
+    killed: dict[str, int] = field(default_factory=dict)
+    copies: Counter[str] = field(default_factory=Counter)
     distance: int = 0
-    never: list[str] = field(default_factory=list)
+    never: list[tuple[str, int, int, list[int]]] = field(default_factory=list)
 
 
 def explain(copies: list[Copy], marks: list[int]) -> Explained:
@@ -103,7 +107,7 @@ def explain(copies: list[Copy], marks: list[int]) -> Explained:
         copies: all, in order.
         marks: how many there were when the server, or the receiver, had just been killed.
     """
-    found = Explained()
+    found = Explained(copies=Counter(copy.token for copy in copies))
     last: dict[str, int] = {}
     for place, copy in enumerate(copies):
         before = last.get(copy.token)
@@ -115,9 +119,10 @@ def explain(copies: list[Copy], marks: list[int]) -> Explained:
             found.lost_answers += 1
         elif between:
             found.kills[between[0]] += 1
+            found.killed[copy.token] = between[0]
             found.distance = max(found.distance, marks[between[0]] - before)
         else:
-            found.never.append(copy.token)
+            found.never.append((copy.token, before, place, [mark for mark in marks if abs(mark - before) < 300]))
     return found
 
 

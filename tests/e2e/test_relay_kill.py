@@ -9,10 +9,13 @@ know: the answer got lost, or the kill came between the remote's 250 and our rec
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import secrets
+import statistics
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ from support.load import BackgroundLoad, Plan
 from support.server import Server
 from support.waiting import wait_until
 
-from .relaying import QUICKLY, RECIPIENT, SMART_HOST, arrivals, explain, logged, queued
+from .relaying import QUICKLY, RECIPIENT, SMART_HOST, Explained, arrivals, explain, logged, queued
 
 KILLS = 18
 CALM_KILLS = 3  # of these, without load
@@ -40,6 +43,7 @@ class Run:
         self.server = Server(folder, workers=workers, more=QUICKLY + SMART_HOST.format(port=self.receiver.port))
         self.server.start()
         self.marks: list[int] = []
+        self.times: list[float] = []
         self._chance = chance
         self._folder = folder
 
@@ -48,29 +52,36 @@ class Run:
         self.server.close()
         self.receiver.stop()
 
-    def mark(self) -> None:
-        """Notes how far the receiver is: what arrives again from now on may be due to what was just killed."""
+    def mark(self, began: float) -> None:
+        """Notes how far the receiver is: what arrives again from now on may be due to what was just killed, from ``began`` on."""
+        self.times.append(began)
         self.marks.append(len(arrivals(self.receiver.ids)))
 
     def kill(self, load: BackgroundLoad | None, everything: bool) -> None:
         """Kills one worker or all there is, and brings the server back."""
+        began = time.time()
         if not everything:
             self.server.kill_worker(self._chance.randrange(len(self.server.workers)))
-            self.mark()
+            self.mark(began)
             self.server.wait_for_workers()
             return
         if load is not None:
             load.aim(None)
         self.server.kill()
-        self.mark()
+        self.mark(began)
         self.server.start()
         if load is not None:
             load.aim(self.server.address)
 
+    def stop_receiver(self) -> None:
+        """Kills the receiver; answers that it was about to give are lost."""
+        began = time.time()
+        self.receiver.stop()
+        self.mark(began)
+
     def replace_receiver(self, manners: Manners) -> None:
         """Kills the receiver and starts one with other manners in its place."""
-        self.receiver.stop()
-        self.mark()
+        self.stop_receiver()
         new = CountingReceiver(self._folder / "receiver", manners)
         new.port = self.receiver.port
         new.start()
@@ -85,8 +96,7 @@ def _under_load(run: Run, chance: random.Random) -> BackgroundLoad:
         for number in range(KILLS - CALM_KILLS):
             away = number % 5 == 3
             if away:
-                run.receiver.stop()
-                run.mark()
+                run.stop_receiver()
             goal = len(load.acknowledged()) + chance.randrange(step // 2, step * 3 // 2)
             wait_until(lambda: len(load.acknowledged()) >= goal, "mail flows between kills", 60)  # noqa: B023
             run.kill(load, everything=number % 3 == 2)
@@ -150,15 +160,35 @@ def _judge(run: Run, load: BackgroundLoad, left: set[str], folder: Path) -> None
     again = explain(copies, run.marks)
     by_kill = again.kills.total()
     bound = len(run.marks) * SESSIONS * len(run.server.workers)
-    print(f"{KILLS} kills of the server, {len(run.marks) - KILLS} of the receiver; {len(promised)} messages acknowledged, {len(lost)} lost")
+    ends = len(run.marks) - KILLS
+    print(f"{KILLS} kills of the server, {ends} of the receiver; {len(promised)} messages acknowledged, {len(lost)} lost")
     print(f"{len(there & set(promised))} of them arrived, {len(waiting)} still queued ({len(left)} in all), {len(returned)} bounced")
     print(f"{len(load.results.unknown)} never answered by us, {len(there & set(load.results.unknown))} of them arrived all the same")
     untold = sum(not copy.told for copy in copies)
     print(f"{len(copies) - len(there)} second copies: {again.lost_answers} after {untold} answers that the receiver kept to itself,")
-    print(f"{by_kill} due to kills (at most {max(again.kills.values(), default=0)} to one, of {again.distance} before it; bound {bound})")
+    most = max(again.kills.values(), default=0)
+    print(f"{by_kill} due to kills (at most {most} to one; the first copy was at most the {again.distance}th before it; bound {bound})")
+    _print_ages(run, again, promised, folder)
     assert not lost, f"{len(lost)} lost: {[(token, promised[token]) for token in sorted(lost)[:5]]}"
-    assert not again.never, f"sent twice for no reason: {[(token, promised.get(token)) for token in again.never[:5]]}"
+    assert not again.never, f"sent twice for no reason: {[(promised.get(one[0]), *one) for one in again.never[:5]]}"
     assert by_kill <= bound
     assert not strangers, f"nobody sent {sorted(strangers)[:5]}"
     assert not left, "all is over when nothing is killed any more"
     assert not bounced, "no fault was for good"
+
+
+def _print_ages(run: Run, again: Explained, promised: dict[str, str], folder: Path) -> None:
+    """How long before a kill a message had been logged as relayed that was sent again after it: so late can a record be."""
+    first: dict[str, float] = {}
+    for line in logged(folder, "relayed"):
+        first.setdefault(str(line["message"]), datetime.fromisoformat(str(line["time"])).timestamp())
+    # Of one that came three times nobody knows which copy the line is about.
+    twice = [token for token in again.killed if again.copies[token] == 2]
+    logged_at = {token: first.get(promised.get(token, ""), math.inf) for token in twice}
+    kill_of = {token: run.times[again.killed[token]] for token in twice}
+    ages = sorted(kill_of[token] - logged_at[token] for token in twice if logged_at[token] < kill_of[token])
+    if ages:
+        middle, most = statistics.median(ages) * 1000, ages[-1] * 1000
+        print(
+            f"{len(ages)} of these were logged as relayed before the kill: {middle:.0f} ms before it in the median, {most:.0f} ms at most"
+        )
