@@ -241,7 +241,13 @@ class Exchange:
         verb, line, recipient = self._shown(event)
         hooks = self.context.hooks
         asked = ServerResponse(self.facts(), verb, line, event.reply, recipient)
-        outcome = await hooks.ask(asked, hooks.response)
+        try:
+            outcome = await hooks.ask(asked, hooks.response)
+        except BaseException:
+            # This server stops, or the disk fails: what the server has answered for counts all the same, or it would get it once more.
+            if isinstance(event, ContentAnswer) and self.listener is not None:
+                self.listener.hear(Said(event, event.reply))
+            raise
         verdict = outcome.verdict
         return Said(event, verdict.reply if isinstance(verdict, TreatAs) else event.reply, outcome)
 
