@@ -48,7 +48,7 @@ class EmbeddedSettings:
     cache_size: int = 64 * MIB
     settle_after: float = 2.0
     settle_interval: float = 0.25
-    append_delay: float = 0.1
+    append_delay: float = 0.01
     retry_delay: float = 0.5
     slack_segments: int = 4
     prewrite: bool = True
