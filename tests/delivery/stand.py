@@ -126,12 +126,16 @@ class FakeHandover:
         self.damaged: set[str] = set()
         self.gone: set[str] = set()
         self.held: dict[str, str] = {}
+        self.progress: list[tuple[int, int]] = []
 
     def load(self, job: Job) -> MessageWork | None:
         if id_of(job) in self.damaged:
             raise StorageDamaged("a content")
         assert isinstance(job, MessageWork)
         return None if id_of(job) in self.gone else job
+
+    def served(self, work: MessageWork, results: list[Result], left: list[Recipient]) -> None:
+        self.progress.append((len(results), len(left)))
 
     def settle(self, work: MessageWork, queue: str, results: list[Result]) -> None:
         assert sorted(id(r.recipient) for r in results) == sorted(id(r) for r in work.record.envelope.recipients)

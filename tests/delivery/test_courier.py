@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from delivery.stand import MAIL, Stand, actions
+from delivery.stand import MAIL, Stand, actions, hop_settings
+from penstock.delivery.settings import HopLimits
 from support.nameserver import Nameserver
 from support.remote import Remote
 
@@ -29,3 +30,14 @@ async def test_only_a_domain_that_the_sender_wrote_can_be_wrong_for_good() -> No
         async with Stand("mx:remote.example", dns=dns.address) as stand:
             results = await stand.deliver(stand.mail("a@Remote.example"))
             assert [(result.action.value, result.status) for result in results] == [("failed", "5.1.2")]
+
+
+async def test_a_crash_repeats_the_transaction_that_it_meets_and_none_before() -> None:
+    """Of several transactions of one message each is recorded before the next one begins."""
+    async with Remote() as remote:
+        settings = hop_settings(limits=HopLimits(recipients=2))
+        async with Stand(f"[127.0.0.1]:{remote.port}", settings=settings) as stand:
+            results = await stand.deliver(stand.mail(*(f"{name}@remote.example" for name in "abcde")))
+            assert len(results) == 5
+            assert stand.handover.progress == [(2, 3), (4, 1)]
+    assert len(remote.transactions) == 3

@@ -68,20 +68,27 @@ class Trouble:
     permanent: bool = False
 
 
+# Told who is served, and who is left.
+Progress = Callable[[MessageWork, list[Result], list[Recipient]], None]
+
+
 class Attempt:
     """One try of one message.
 
     Args:
         work: the message; what becomes of its recipients is told of these very objects.
         started: when it was taken from its queue, in seconds since 1970.
+        progress: told what came of some recipients while others are still to be served.
     """
 
     __slots__ = (
-        "_before", "connected", "left", "parcel", "reached", "results", "server", "sessions", "skipped", "targets", "trouble", "work",
+        "_before", "_progress", "connected", "left", "parcel", "reached", "results", "server", "sessions", "skipped", "targets", "trouble",
+        "work",
     )  # fmt: skip
 
-    def __init__(self, work: MessageWork, started: float) -> None:
+    def __init__(self, work: MessageWork, started: float, progress: Progress) -> None:
         self.work = work
+        self._progress = progress
         self.left: list[Recipient] = list(work.record.envelope.recipients)
         self.results: list[Result] = []
         self.trouble: Trouble | None = None
@@ -103,6 +110,11 @@ class Attempt:
     def untouched(self) -> bool:
         """True when nothing became of anybody yet."""
         return not self.results
+
+    def pause(self) -> None:
+        """Something else is to be waited for: a crash until then must not repeat what is done."""
+        if self.left and self.results:
+            self._progress(self.work, self.results, self.left)
 
     def answer(self, recipients: list[Recipient], reply: Reply, verb: str, sent: float = 0.0) -> None:
         """What the server's reply to something means for these: its first digit decides (RFC 5321 §4.2.1)."""

@@ -179,7 +179,7 @@ class Courier:
         if work is None:
             destination.finished(message_id)
             return True
-        attempt = Attempt(work, self._parts.server.now())
+        attempt = Attempt(work, self._parts.server.now(), self._parts.handover.served)
         try:
             await self._attempt(attempt)
         except asyncio.CancelledError:

@@ -73,6 +73,7 @@ async def _transactions(passage: Passage) -> None:
     attempt, session = passage.attempt, passage.session
     while attempt.left and not session.over:
         before = len(attempt.left)
+        attempt.pause()
         await Transaction(passage).run()
         if len(attempt.left) == before and not session.over:
             attempt.give_up(Trouble("the server answered, and to nothing that was asked", "4.5.0", None, session.server), wide=False)

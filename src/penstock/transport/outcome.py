@@ -78,6 +78,12 @@ class Handover(Protocol):
     def load(self, job: MessageWork | Entry) -> MessageWork | None:
         """The message of a job, with its content; None when it is gone or held meanwhile. Raises StorageDamaged, SpoolDamaged."""
 
+    def served(self, work: MessageWork, results: list[Result], left: list[Recipient]) -> None:
+        """Records who has the message by now, while those who are left are still being served: a crash then repeats only that.
+
+        All of the results are handed to ``settle`` again in the end.
+        """
+
     def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
         """Records what came of a try, in one atomic group; every recipient of the message is in exactly one of the results.
 
