@@ -16,7 +16,7 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.root
 KINDS: dict[str, type[MailServer]] = {"exim": Exim, "opensmtpd": OpenSmtpd}
-HEAD = b"From: sender@client.example\r\nTo: alice@remote.example\r\nDate: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@client.example>\r\n"
+HEAD = b"From: sender@client.example\r\nDate: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@client.example>\r\n"
 CONTENT = HEAD + b"Subject: one\r\nMIME-Version: 1.0\r\n\r\n.\r\n..dots\r\n" + b"x" * 998 + b"\r\ncaf\xe9\r\n\r\nend\r\n"
 
 

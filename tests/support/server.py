@@ -215,8 +215,9 @@ class Server:
 
     def command(self, *words: str, content: bytes = b"") -> str:
         """Runs ``penstock`` with the configuration of this server; gives what it prints."""
-        command = [sys.executable, "-m", "penstock", *words, "--config", str(self.config)]
-        done = subprocess.run(command, input=content, capture_output=True, check=False, env=_environment(), timeout=30)
+        command = [sys.executable, "-m", "penstock", *words]
+        environment = {**_environment(), "PENSTOCK_CONFIG": str(self.config)}
+        done = subprocess.run(command, input=content, capture_output=True, check=False, env=environment, timeout=30)
         assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
         return done.stdout.decode()
 
