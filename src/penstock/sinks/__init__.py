@@ -5,6 +5,7 @@ from .archive import Archive, ArchiveSettings
 from .discard import Discard
 from .drop import Drop, DropSettings
 from .filebox import FileBox, FileBoxSettings
+from .ldap import Ldap, LdapSettings
 from .maildir import Maildir, MaildirSettings
 from .pipe import Pipe, PipeSettings
 from .postgresql import Postgresql, PostgresqlSettings
@@ -28,6 +29,8 @@ __all__ = [
     "DropSettings",
     "FileBox",
     "FileBoxSettings",
+    "Ldap",
+    "LdapSettings",
     "LocalRecipients",
     "LocalRecipientsSettings",
     "Maildir",
