@@ -23,6 +23,9 @@ FAREWELL = 2.0
 # How many octets may wait in the process for the other side to take them: what was not yet given to the kernel is certainly not with the
 # server, so the end of a content is only written when nearly all of it was. Not 0, at which uvloop's TLS never writes again.
 HIGH_WATER = 1
+# How many octets may wait to be looked at: nobody looks while a sink is asked or the session waits for the next message, and
+# a server that talks on and on meanwhile must not fill the memory. What it sends then stays in the kernel, and with the server.
+MOST_UNREAD = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._timer_at = self._wake_at = math.inf
         self._choked = False
         self._heard = False
+        self._unread = 0
+        self._held_back = False
         self._closed: Closed | None = None
 
     # What asyncio calls.
@@ -77,6 +82,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.machine.receive_data(data)
+        self._unread += len(data)
+        if self._unread > MOST_UNREAD and self._transport is not None and not self._held_back:
+            self._held_back = True
+            self._transport.pause_reading()
         self._heard = True
         self._wake()
 
@@ -169,6 +178,7 @@ class Connection(asyncio.Protocol):
         event = self.machine.next_event()
         if event is NEED_DATA:
             self._heard = False
+            self._all_read()
             return self._closed
         if isinstance(event, Closed):
             event = self._closed = self._corrected(event)
@@ -232,6 +242,13 @@ class Connection(asyncio.Protocol):
         self.machine.receive_data(b"")
         self._heard = True
         self._wake()
+
+    def _all_read(self) -> None:
+        self._unread = 0
+        if self._held_back:
+            self._held_back = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _note_unsent(self) -> None:
         """What never left our buffers nobody took responsibility for, so nothing about it is uncertain."""
