@@ -69,6 +69,8 @@ class Categorizer:
 
     def _asked(self, run: _Run, leads: list[Lead], event: Resolve, before: list[Recipient], outcome: Outcome) -> Step:
         if outcome.verdict is not None:  # nothing is admitted here: a sink failed
+            run.forks += run.work.forks  # those before it may have split off recipients, who are in the message no more
+            run.work.forks = []
             return self._whole(run, outcome)
         run.resolution.take(leads, event.kept)
         if run.work.record.envelope.recipients is not before:
@@ -84,6 +86,8 @@ class Categorizer:
         group = Group(self._shop)
         for part in (work, *run.forks):
             group.keep(part, run.stage, run.stage)
+        if run.forks:  # they need not wait as long as the message does
+            self._shop.scheduler.soon(self._shop.parts.server.now())
         return group.write(work, partial(self._settler.settle, work, "", results_of(work, verdict, outcome.by)))
 
     def _end(self, run: _Run) -> Step:
