@@ -52,6 +52,7 @@ class Aging:
 
     def __init__(self, shop: Shop, settler: Settler, settings: AgingSettings | None = None) -> None:
         self._spool = shop.parts.spool
+        self._log = shop.parts.log
         self._scheduler = shop.scheduler
         self._settler = settler
         self._settings = settings or AgingSettings()
@@ -76,7 +77,14 @@ class Aging:
         while True:
             page = self._spool.select(Query(queue=queue, held=False), cursor, self._settings.batch)
             for entry in page.entries:
-                await self._look(entry, why)
+                try:
+                    await self._look(entry, why)
+                except SpoolDamaged:
+                    raise
+                except Exception as error:
+                    # One that cannot be given up must not keep all others waiting for ever.
+                    what = f"{type(error).__name__}: {error}"
+                    self._log.error("a message cannot be looked at", message=entry.id, error=what, exc_info=error)
             cursor = page.cursor
             if not cursor:
                 return
