@@ -22,6 +22,8 @@ from .outcome import Handover, Result
 from .parts import Shop
 from .results import result_of
 
+# A message for thousands may be under way for minutes: this often is recorded who is served, in seconds.
+RECORD_EVERY = 1.0
 Asked = tuple[LocalDelivery, Coroutine[Any, Any, Outcome]]
 
 
@@ -52,27 +54,24 @@ class LocalDeliveries:
         """Serves all recipients of a message: at once, or in the coroutine that it returns."""
         results: list[Result] = []
         recipients = work.record.envelope.recipients
-        for index, recipient in enumerate(recipients):
-            # Made one by one and let go: what handlers parse of a large message hangs on the event.
-            event = self._event(work, recipient)
-            answer = self._parts.dispatcher.ask(event, self._chain)
-            if not isinstance(answer, Outcome):
-                return self._rest(work, queue, recipients[index + 1 :], results, (event, answer))
-            results.append(result_of(event.work, answer, work.record))
-        return self._handover.settle(work, queue, results)
-
-    async def _rest(self, work: MessageWork, queue: str, recipients: list[Recipient], results: list[Result], first: Asked) -> None:
-        self._waiting[queue] += 1
         try:
-            event, waiting = first
-            outcome = await waiting
-            # After the handlers: what they changed about the recipient goes on with it.
-            results.append(result_of(event.work, outcome, work.record))
-            for recipient in recipients:
+            for index, recipient in enumerate(recipients):
+                # Made one by one and let go: what handlers parse of a large message hangs on the event.
                 event = self._event(work, recipient)
                 answer = self._parts.dispatcher.ask(event, self._chain)
-                outcome = answer if isinstance(answer, Outcome) else await answer
-                results.append(result_of(event.work, outcome, work.record))
+                if not isinstance(answer, Outcome):
+                    return self._rest(work, queue, recipients[index:], results, (event, answer))
+                results.append(result_of(event.work, answer, work.record))
+        except Exception:
+            self._handover.served(work, results, recipients[len(results) :])
+            raise
+        return self._handover.settle(work, queue, results)
+
+    async def _rest(self, work: MessageWork, queue: str, left: list[Recipient], results: list[Result], first: Asked) -> None:
+        """Goes on from the first recipient about whom somebody has to be waited for."""
+        self._waiting[queue] += 1
+        try:
+            await self._rest_of(work, left, results, first)
             step = self._handover.settle(work, queue, results)
             if step is not None:
                 await step
@@ -80,6 +79,28 @@ class LocalDeliveries:
             self._waiting[queue] -= 1
             if not self._waiting[queue]:
                 del self._waiting[queue]
+
+    async def _rest_of(self, work: MessageWork, left: list[Recipient], results: list[Result], first: Asked) -> None:
+        """Asks about those who are left; who is served is recorded from time to time, and when this comes to no good end."""
+        time, already = asyncio.get_running_loop().time, len(results)
+        recorded = time()
+        (event, waiting) = first
+        try:
+            outcome = await waiting
+            # After the handlers: what they changed about the recipient goes on with it.
+            results.append(result_of(event.work, outcome, work.record))
+            for number, recipient in enumerate(left[1:], 1):
+                if time() - recorded >= RECORD_EVERY:
+                    self._handover.served(work, results, left[number:])
+                    recorded = time()
+                event = self._event(work, recipient)
+                answer = self._parts.dispatcher.ask(event, self._chain)
+                outcome = answer if isinstance(answer, Outcome) else await answer
+                results.append(result_of(event.work, outcome, work.record))
+        except BaseException:
+            # The process ends, or the content is damaged: it is no fault of theirs who have it, and they get no second copy.
+            self._handover.served(work, results, left[len(results) - already :])
+            raise
 
     def _event(self, work: MessageWork, recipient: Recipient) -> LocalDelivery:
         return LocalDelivery(self._parts.facts(work), recipient, work.record.deferrals + 1)
