@@ -63,6 +63,8 @@ class Group:
                 self._octets += content.size if content is not None else 0
             work.content_id = known
         work.dirty = work.rewritten = False
+        if work.record.parent:
+            self._shop.split(work.record.parent, work.record.id)
         entry = Entry(work.record.id, new.value, encode_record(work.record), work.content_id, queue, 0.0, held)
         self.changes.append(Put(entry, content))
         return entry

@@ -5,7 +5,6 @@ A message that is just being worked on is left to end its try; the wish is carri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -18,7 +17,7 @@ from ..mail.content import Content, JoinedContent
 from ..mail.message import MessageRecord, decode_record, encode_record
 from ..mail.nexthop import NextHop
 from ..storage.base import Entry, Put, Query, Remove
-from .later import Later
+from .later import Later, Wish
 from .outcome import Action, Result
 from .parts import Shop
 from .route import RELEASED
@@ -75,7 +74,7 @@ class Operations:
             return Done.UNKNOWN
         if entry.held:
             return Done.ALREADY
-        return self._do(entry, partial(self._hold, message_id, reason), aside=reason)
+        return self._do(entry, partial(self._hold, reason=reason), aside=reason)
 
     async def release(self, message_id: str) -> Done:
         """Lets a held message go on, at once, from where it stands."""
@@ -84,7 +83,7 @@ class Operations:
             return Done.UNKNOWN
         if not entry.held:
             return Done.ALREADY
-        return self._do(entry, partial(self._release, message_id))
+        return self._do(entry, self._release)
 
     def release_all(self, queue: str) -> int:
         """Lets all that is held in a queue go on; how many messages."""
@@ -92,7 +91,7 @@ class Operations:
         while True:
             page = self._spool.select(Query(queue=queue, held=True), cursor)
             for entry in page.entries:
-                self._do(entry, partial(self._release, entry.id))
+                self._do(entry, self._release)
             released, cursor = released + len(page.entries), page.cursor
             if not cursor:
                 return released
@@ -134,7 +133,7 @@ class Operations:
         entry = self._spool.get(message_id)
         if entry is None:
             return Done.UNKNOWN
-        return self._do(entry, partial(self._reroute, message_id, hop))
+        return self._do(entry, partial(self._reroute, hop=hop))
 
     async def cat(self, message_id: str) -> Shown | None:
         """One message with its content, or None. Raises StorageDamaged; msgspec.DecodeError for a damaged record."""
@@ -146,7 +145,7 @@ class Operations:
             content = JoinedContent(record.header, content, record.body_offset)
         return Shown(entry, record, content)
 
-    def _do(self, entry: Entry, wish: Callable[[], None], aside: str = "") -> Done:
+    def _do(self, entry: Entry, wish: Wish, aside: str = "") -> Done:
         """Carries out a wish now, or has it wait; ``aside`` is why nobody takes the message up meanwhile."""
         done = self._later.do(entry.id, wish)
         if not done and aside and not entry.held:
@@ -200,7 +199,7 @@ class Operations:
         entry = self._spool.get(message_id)
         if entry is None:
             return Done.UNKNOWN
-        return self._do(entry, partial(self._finish, message_id, action, status, text), aside=text)
+        return self._do(entry, partial(self._finish, action=action, status=status, text=text), aside=text)
 
     def _finish(self, message_id: str, action: Action, status: str, text: str) -> None:
         entry = self._spool.get(message_id)
@@ -220,7 +219,7 @@ class Operations:
         results = [Result(r, action, status, text, by=_ADMINISTRATOR) for r in record.envelope.recipients]
         step = self._settler.settle(work, entry.queue, results)
         if step is not None:
-            task = asyncio.get_running_loop().create_task(step)
+            task = asyncio.get_running_loop().create_task(self._later.until_over(message_id, step))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -62,9 +62,13 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What every part of transport is given: the parts, the bindings of the present generation, the settings, and the scheduler."""
+    """What every part of transport is given: the parts, the bindings of the present generation, the settings, and the scheduler.
+
+    ``split`` is told of each part of a message that becomes a message of its own: the id of the message, and that of the part.
+    """
 
     parts: Parts
     bindings: Bindings
     settings: TransportSettings
     scheduler: Scheduler
+    split: Callable[[str, str], None] = lambda message_id, part: None

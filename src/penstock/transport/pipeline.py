@@ -16,6 +16,7 @@ from ..errors import StorageUnavailable
 from ..events.binding import Bindings
 from ..events.dispatch import Step
 from ..events.work import MessageWork
+from ..mail.envelope import Recipient
 from ..mail.message import decode_record, encode_record
 from ..queue.destination import Carrier
 from ..queue.job import Job
@@ -68,10 +69,10 @@ class Transport:
         destinations = replace(settings.scheduler.destinations, carrier_for=self.carriers.of)
         scheduling = replace(settings.scheduler, destinations=destinations)
         self.scheduler = Scheduler(parts.spool, self._run, parts.server.now, parts.log, scheduling)
-        self._shop = Shop(parts, bindings, settings, self.scheduler)
+        self._later = Later(self.scheduler)
+        self._shop = Shop(parts, bindings, settings, self.scheduler, self._later.split)
         self._settler = Settler(self._shop, settings.policies, settings.notices)
         self._aging = Aging(self._shop, self._settler)
-        self._later = Later(self.scheduler)
         self.carriers.local = local = LocalDeliveries(self._shop, self)
         router = Router(self._shop, self._settler, local)
         self._stages = Stages(self._shop, self._settler, router)
@@ -105,23 +106,28 @@ class Transport:
         forks, work.forks = work.forks, []
         changes = [Put(_entry(work, held), work.content), *(self._keep_fork(fork, work, held) for fork in forks)]
         work.dirty = work.rewritten = False
-        self.scheduler.expect(record.id)
+        ids = [record.id, *(fork.record.id for fork in forks)]
+        for message_id in ids:
+            self.scheduler.expect(message_id)
 
         def durable(future: asyncio.Future[None]) -> None:
             error = StorageUnavailable("the server is stopping") if future.cancelled() else future.exception()
             try:
                 done(error)
             finally:
-                self._accepted(work, bool(forks), error is None and not held)
+                self._accepted(work, ids, error is None and not held)
 
         self._spool.commit(changes).add_done_callback(durable)
 
-    def _accepted(self, work: MessageWork, forked: bool, going_on: bool) -> None:
+    def _accepted(self, work: MessageWork, ids: list[str], going_on: bool) -> None:
+        """The first of the ids is the message's own, the others are those of its copies."""
+        for fork_id in ids[1:]:
+            self.scheduler.forget(fork_id)
         if not going_on:
             self.scheduler.forget(work.record.id)
             return
         self.scheduler.offer(work)
-        if forked:
+        if len(ids) > 1:
             self.scheduler.soon(self._parts.server.now())
 
     def _keep_fork(self, fork: MessageWork, parent: MessageWork, held: str) -> Put:
@@ -155,6 +161,10 @@ class Transport:
         if current is None or current.held or current.queue != job.queue:
             return None
         return self._read(current)
+
+    def served(self, work: MessageWork, results: list[Result], left: list[Recipient]) -> None:
+        """Records who has the message by now, as ``Handover`` says."""
+        self._settler.served(work, results, left)
 
     def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
         """Records what came of a try, in one atomic group; as ``Handover`` says."""

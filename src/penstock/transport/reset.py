@@ -78,7 +78,9 @@ class Reset:
             if schedule:
                 tell_schedule(self._shop, entry.queue, schedule)
             return False
-        return self._later.do(entry.id, partial(self._move, entry.id, entry.queue)) or True
+        # What an administrator wants of it comes first.
+        self._later.do(entry.id, partial(self._move, queue=entry.queue), instead=False)
+        return True
 
     def _move(self, message_id: str, queue: str) -> None:
         """Puts a message back to where routing begins, unless it left its queue meanwhile."""

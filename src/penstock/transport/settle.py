@@ -21,8 +21,9 @@ from ..errors import StorageUnavailable
 from ..events.dispatch import Step
 from ..events.reports import Step as Tracking
 from ..events.work import MessageWork
+from ..mail.content import Content
 from ..mail.envelope import Recipient
-from ..mail.message import MessageRecord, encode_record
+from ..mail.message import MessageRecord, decode_record, encode_record
 from ..queue.policy import Policies
 from ..storage.base import Change, Entry, Put, Remove
 from .judge import Judged, judge, moved, needs_no_report, reason_of
@@ -96,6 +97,7 @@ class Settler:
         self._parts = shop.parts
         self._spool = shop.parts.spool
         self._scheduler = shop.scheduler
+        self._split = shop.split
         self._large = shop.settings.large
         self._policies = policies or Policies(shop.settings.retry)
         self._notices = Notices(shop, notices or NoticeSettings())
@@ -150,18 +152,20 @@ class Settler:
         """Asks about the reports that are due, and goes on when they are written."""
         if not judged.due:
             return self._record(trial, judged, Drafted())
+        work = trial.work
         return self._notices.make(
-            trial.work, judged.due, lambda drafted: self._record(trial, judged, drafted), lambda: self._take_off(trial.work, judged)
+            work, judged.due, lambda drafted: self._record(trial, judged, drafted), lambda: self.served(work, judged.results, ())
         )
 
-    def _take_off(self, work: MessageWork, judged: Judged) -> None:
-        """Takes off who is served already and not waited for, before something is waited for."""
-        served = {id(result.recipient) for result in judged.results if needs_no_report(result)}
+    def served(self, work: MessageWork, results: Sequence[Result], left: Sequence[Recipient]) -> None:
+        """Takes off who is served already and not waited for, before something is waited for: sinks, or those who are left."""
+        rest = [result.recipient for result in results if not needs_no_report(result)]
         current = self._spool.get(work.record.id)
-        if not served or current is None:
+        if len(rest) == len(results) or current is None:
             return
-        rest = [result.recipient for result in judged.results if id(result.recipient) not in served]
-        record = msgspec.structs.replace(work.record, envelope=_with(work.record, rest).envelope)
+        # The header of a content that is not recorded yet does not go with the one that is.
+        old = decode_record(current.record) if work.rewritten else work.record
+        record = _with(old, [*rest, *left])
         self._spool.append([Put(msgspec.structs.replace(current, record=encode_record(record)))])
 
     def _record(self, trial: Try, judged: Judged, drafted: Drafted) -> Step:
@@ -180,7 +184,8 @@ class Settler:
             self._tell(trial, judged, drafted, places)
             self._wake(places, bool(drafted.changes))
 
-        if drafted.octets >= self._large:
+        content = _rewritten(work) if places else None
+        if drafted.octets + (content.size if content is not None else 0) >= self._large:
             return self._commit(trial, judged, changes, over)
         if changes:
             self._spool.append(changes)
@@ -194,7 +199,7 @@ class Settler:
         except StorageUnavailable as error:
             message_id, due = trial.work.record.id, self._parts.server.now() + NO_ROOM_WAIT
             self._parts.log.warning("an outcome cannot be recorded, it will be repeated", message=message_id, error=str(error))
-            self._take_off(trial.work, judged)
+            self.served(trial.work, judged.results, ())
             entry = self._spool.get(message_id)
             if entry is not None:
                 self._spool.append([Put(msgspec.structs.replace(entry, due=due))])
@@ -222,7 +227,10 @@ class Settler:
                 recipient.reason = reason_of(result) or recipient.reason
                 add(Place(stage, queue, due, held), [recipient], 0 if result.wide else 1)
             elif result.action is Action.FORWARDED:
-                add(Place(Stage.PRECATEGORIZED, "", 0.0, held), moved(result), anew=True)
+                place = Place(Stage.PRECATEGORIZED, "", 0.0, held)
+                # Whoever is led to twice gets one copy: those who forward to one another would multiply with each round.
+                known = {r.address for r in places[place].recipients} if place in places else set()
+                add(place, [r for r in moved(result) if r.address not in known], anew=True)
             elif result.action is Action.REROUTED:
                 # A delivery here has a queue for each domain.
                 hop = f"local:{recipient.address.domain}" if result.next_hop == "local" else result.next_hop
@@ -254,7 +262,9 @@ class Settler:
 
     def _kept(self, trial: Try, judged: Judged, places: dict[Place, Waiting]) -> list[Put]:
         """The changes that keep who waits: at the first place as the message itself, at the others as messages of their own."""
-        puts, old = [], trial.work.record
+        puts, old, content_id, content = [], trial.work.record, trial.work.content_id, _rewritten(trial.work)
+        if content is not None:
+            content_id = self._parts.server.new_id()
         for number, (place, waiting) in enumerate(places.items()):
             record = _with(old, waiting.recipients)
             if waiting.anew:
@@ -265,8 +275,10 @@ class Settler:
                 record.told = trial.now if judged.told else old.told
             if number:
                 record.id, record.parent = self._parts.server.new_id(), old.id
-            entry = Entry(record.id, place.stage.value, encode_record(record), trial.work.content_id, place.queue, place.due, place.held)
-            puts.append(Put(entry))
+                self._split(old.id, record.id)
+            entry = Entry(record.id, place.stage.value, encode_record(record), content_id, place.queue, place.due, place.held)
+            # All refer to the one content, which comes with the first of them.
+            puts.append(Put(entry, None if number else content))
         return puts
 
     def _tell(self, trial: Try, judged: Judged, drafted: Drafted, places: dict[Place, Waiting]) -> None:
@@ -296,6 +308,11 @@ class Settler:
                 self._scheduler.later(place.queue, place.due)
             else:
                 self._scheduler.soon(place.due or now)
+
+
+def _rewritten(work: MessageWork) -> Content | None:
+    """The content where it is another than the spool's, as a sink at LocalDelivery may have left it."""
+    return work.content if work.rewritten else None
 
 
 def _with(record: MessageRecord, recipients: list[Recipient]) -> MessageRecord:
