@@ -25,7 +25,7 @@ EVENTS = ROOT / "docs" / "events.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 # What the server itself uses of an event object; not for sinks.
-INTERNAL = {"work", "offered", "keep", "check", "editable", "kept"}
+INTERNAL = {"work", "offered", "keep", "check", "editable", "kept", "restore"}
 
 
 def test_every_event_has_its_section_in_order_of_the_session() -> None:
