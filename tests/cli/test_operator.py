@@ -90,3 +90,20 @@ async def test_next_try_of_a_held_message_is_never(tmp_path: Path) -> None:
         shown, _ = await live.run("queue", "show", message)
         assert "state:           hold" in shown
         assert "next_try" not in shown
+
+
+async def test_a_stage_that_there_is_not_is_named(tmp_path: Path) -> None:
+    """It does not look as if there were no such mail."""
+    async with Live(tmp_path) as live:
+        _, err = await live.run("queue", "list", "--stage", "routing", code=64)
+        assert "--stage: there is no stage 'routing'" in err
+        assert "routed" in err
+
+
+async def test_nothing_is_suspended_that_can_be_no_queue(tmp_path: Path) -> None:
+    """A slip would stop nothing, and the command would say that it did."""
+    async with Live(tmp_path) as live:
+        _, err = await live.run("queue", "suspend", "[192.0.2.1:25", code=64)
+        assert "[192.0.2.1:25" in err
+        await live.run("queue", "suspend", "far.example")
+        await live.run("queue", "suspend", "[192.0.2.1]:25;bulk")

@@ -13,8 +13,12 @@ from pathlib import Path
 
 import typer
 
-from ..config import load, plugs
-from ..errors import ConfigError
+from ..admin.places import check_path, socket_path
+from ..app.building import notice_settings
+from ..config import Config, load, plugs
+from ..config.outbound import resolver_settings
+from ..delivery.resolver import Resolver
+from ..errors import ConfigError, PenstockError
 from ..events.binding import Bindings, Plug
 from .warnings import warnings
 
@@ -24,6 +28,7 @@ def check(path: Path, start: bool, as_json: bool) -> None:
     config = load(path)
     bound = Bindings(plugs(config))
     counts = {"bindings": len(bound.plugs), "listeners": len(config.listeners), "domains": len(config.domains)}
+    _check_what_a_worker_makes(config)
     found = warnings(config, bound.plugs)
     if start:
         asyncio.run(_start_and_stop(bound.plugs))
@@ -34,6 +39,20 @@ def check(path: Path, start: bool, as_json: bool) -> None:
         typer.echo(f"warning: {warning}", err=True)
     started = "; all sinks start and stop" if start else ""
     typer.echo("ok: " + ", ".join(_counted(number, name) for name, number in counts.items()) + started)
+
+
+def _check_what_a_worker_makes(config: Config) -> None:
+    """Makes, without starting anything, what else a worker makes of the configuration. Raises ConfigError."""
+    path = socket_path(config.resolve(config.server.control), config.server.worker_count - 1)
+    try:
+        check_path(path)
+    except PenstockError as error:
+        raise ConfigError(f"{config.path}: server.control", str(error)) from None
+    notice_settings(config)
+    try:
+        Resolver(resolver_settings(config))
+    except ValueError as error:
+        raise ConfigError(f"{config.path}: dns", str(error), 'name servers are written "192.0.2.53" or "192.0.2.53:5353"') from None
 
 
 def _counted(number: int, name: str) -> str:

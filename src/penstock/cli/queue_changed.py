@@ -129,6 +129,9 @@ def _count(path: Path, question: AnyQuestion) -> int:
 def suspend_queue(path: Path, name: str, text: str, why: str) -> None:
     """Begins nothing more in a queue. Raises PenstockError; Stop."""
     queue = _exact(name)
+    if not queue.startswith("local:"):
+        # A slip here would stop nothing, and say that it did.
+        _must_be_next_hop(queue.partition(";")[0])
     _count(path, Suspend(queue=queue, seconds=duration("--for", text), reason=why))
     typer.echo(f"{queue} is suspended{f' for {text}' if text else ''}; 'penstock queue resume {queue}' ends that")
 
@@ -146,7 +149,7 @@ def flush_queues(path: Path, name: str) -> None:
     queue = _exact(name) if name else ""
     count = _count(path, Flush(queue=queue))
     if queue and not count:
-        raise Stop(EX_NOUSER, f"nothing waits in {queue!r}", "see: penstock queue summary")
+        raise Stop(EX_NOUSER, f"nothing waits in {queue!r}", "a queue is named by its next hop; see: penstock queue summary")
     typer.echo(f"{queue} is tried now" if queue else f"{counted(count, 'queue')} tried now")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..admin.protocol import MAX_PAGE, Filter
 from ..config.values import Duration, Size
 from ..mail.nexthop import NextHop
+from ..transport.stage import Stage
 from .exits import EX_USAGE, Stop
 
 if TYPE_CHECKING:
@@ -30,12 +31,19 @@ def make_filter(words: Words) -> Filter:
         older_than=_value("--older-than", words.older, _seconds),
         younger_than=_value("--younger-than", words.younger, _seconds),
         held=words.held,
-        stage=words.stage,
+        stage=_stage(words.stage),
         reason=words.reason,
         larger=_value("--larger-than", words.larger, _octets),
         smaller=_value("--smaller-than", words.smaller, _octets),
         until=time.time(),
     )
+
+
+def _stage(text: str) -> str:
+    names = [stage.value for stage in Stage]
+    if text and text.lower() not in names:
+        raise Stop(EX_USAGE, f"--stage: there is no stage {text!r}", f"there are: {', '.join(names)}")
+    return text.lower()
 
 
 def queue_name(text: str) -> str:

@@ -6,6 +6,7 @@ They are warnings because the one who checks may be another user, or on another 
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import socket
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ def warnings(config: Config, plugs: tuple[Plug, ...]) -> list[str]:
         *_about_mail(config),
         *(f"binding.{b.name}.match.{line}" for b in config.bindings if b.enabled and b.match for line in _never(b.match)),
         *(line for listener in config.listeners for line in _address(f"listener.{listener.name}.address", listener.address.host)),
+        *_about_what_goes_out(config),
         *_folder("server.spool", config.resolve(config.server.spool)),
         *(line for plug in plugs for line in _sink(config, plug)),
     ]
@@ -44,6 +46,27 @@ def _about_mail(config: Config) -> Iterator[str]:
         yield f"limits.recipients: clients may expect a server to take {_FEWEST_RECIPIENTS} (RFC 5321)"
     if config.retry.expire < config.retry.intervals[0]:
         yield "retry.expire: mail is given up before the first of retry.intervals is over"
+
+
+def _about_what_goes_out(config: Config) -> Iterator[str]:
+    for name, route in config.routes.items():
+        level = route.tls or config.delivery.tls
+        if route.user and level != "verify" and not route.auth_without_tls:
+            yield f'route."{name}".tls: with {level!r} whoever takes the server\'s place gets the password; write tls = "verify"'
+        if route.user and route.auth_without_tls:
+            yield f'route."{name}".auth_without_tls: the password may be sent in the clear'
+    for domain, table in config.domains.items():
+        if table.kind == "relay" and "*" in table.recipients:
+            yield (
+                f'domain."{domain}".recipients: mail to any address is taken for another server, and what that refuses goes back to senders '
+                "that are often forged; list the local parts that there are"
+            )
+    group = config.server.submit_group
+    try:
+        if group:
+            grp.getgrnam(group)
+    except KeyError:
+        yield f"server.submit_group: there is no group {group!r} on this machine"
 
 
 def _never(match: Match) -> Iterator[str]:

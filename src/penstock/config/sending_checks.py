@@ -26,6 +26,10 @@ def check_sending(config: Config, place: str) -> None:
             _attempt(partial(ip_address, address), f'{place}: dns.hosts."{name}"', "write IP addresses")
     _attempt(lambda: resolver_settings(config), f"{place}: dns", 'name servers are written "192.0.2.53" or "192.0.2.53:5353"')
     _attempt(lambda: target_settings(config), f"{place}: delivery", "")
+    if config.dns.cache <= 0:
+        raise ConfigError(f"{place}: dns.cache", "it is above 0", "leave it out for the default")
+    if config.notices.templates is not None and not config.notices.templates.is_dir():
+        raise ConfigError(f"{place}: notices.templates", f"there is no folder {config.notices.templates}")
     if config.notices.double_bounce:
         _check_address(config.notices.double_bounce, f"{place}: notices.double_bounce")
     outbound = Outbound(config)
@@ -51,6 +55,8 @@ def _check_delivery(table: DeliveryTable, place: str) -> None:
         raise ConfigError(f"{place}.port", f"{table.port} is no port", "it is between 1 and 65535")
     if not (table.ipv4 or table.ipv6):
         raise ConfigError(f"{place}.ipv4", "without IPv4 and IPv6 there is no way out", "leave one of them out")
+    if table.hostname:
+        _check_address(f"postmaster@{table.hostname}", f"{place}.hostname", "write a full name, such as 'mx.example.com'")
     if table.smart_host:
         _check_hop(table.smart_host, f"{place}.smart_host")
     if table.ca_file is not None and not table.ca_file.is_file():

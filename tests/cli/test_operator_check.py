@@ -1,0 +1,91 @@
+"""``penstock check`` finds what a worker would stumble over at its start, and what is allowed but dangerous."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .command import penstock
+
+CONFIG = """\
+[server]
+hostname = "mx.example.com"
+{server}
+
+[[listener]]
+name = "mx"
+address = "127.0.0.1:0"
+
+{more}
+"""
+DOMAIN = '[domain."example.com"]\n'
+
+
+def _check(folder: Path, more: str, server: str = "") -> tuple[int, str]:
+    config = folder / "penstock.toml"
+    config.write_text(CONFIG.format(server=server, more=more))
+    done = penstock("check", "--config", str(config))
+    return done.returncode, done.stderr
+
+
+def test_a_path_that_is_too_long_for_the_control_socket(tmp_path: Path) -> None:
+    """The system allows 107 octets, which a worker would find out by not starting."""
+    code, err = _check(tmp_path, DOMAIN, f'control = "{"x" * 120}"')
+    assert code == 78
+    assert "server.control" in err
+    assert "107" in err
+
+
+def test_texts_of_reports_that_cannot_be_used(tmp_path: Path) -> None:
+    """Both a folder that is not there, and a gap that nobody fills."""
+    code, err = _check(tmp_path, '[notices]\ntemplates = "texts"')
+    assert (code, "notices.templates: there is no folder" in err) == (78, True)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "failed.txt").write_text("Dear $sender,\n")
+    code, err = _check(tmp_path, '[notices]\ntemplates = "texts"')
+    assert (code, "'sender' is none of the gaps" in err) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[dns]\nservers = ["ns.example"]', "dns: "),
+        ("[dns]\ncache = 0", "dns.cache: it is above 0"),
+        ('[delivery]\nhostname = "not a name"', "delivery.hostname: "),
+        ('[domain."example.com"]\ndeliver = "pipe:/bin/sh -c \'store {local}\'"', "a shell would run what a stranger writes"),
+    ],
+)
+def test_values_that_could_never_work_are_named(tmp_path: Path, more: str, words: str) -> None:
+    """With the key, so that the place is found."""
+    code, err = _check(tmp_path, more)
+    assert code == 78
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[route."a.example"]\nuser = "u"\npassword = "hidden"', "whoever takes the server's place gets the password"),
+        ('[route."a.example"]\nuser = "u"\npassword = "hidden"\nauth_without_tls = true', "in the clear"),
+        ('[domain."a.example"]\nkind = "relay"', 'domain."a.example".recipients: mail to any address'),
+    ],
+)
+def test_what_is_allowed_and_dangerous_is_warned_of(tmp_path: Path, more: str, words: str) -> None:
+    """Never with the password itself."""
+    code, err = _check(tmp_path, DOMAIN + more)
+    assert code == 0
+    assert words in err
+    assert "hidden" not in err
+
+
+def test_a_password_that_only_its_server_can_get_is_fine(tmp_path: Path) -> None:
+    code, err = _check(tmp_path, DOMAIN + '[route."a.example"]\nuser = "u"\npassword = "p"\ntls = "verify"')
+    assert (code, err) == (0, "")
+
+
+def test_a_group_that_there_is_not(tmp_path: Path) -> None:
+    """Only a warning: it may be there where the server runs."""
+    code, err = _check(tmp_path, DOMAIN, 'submit_group = "no-such-group"')
+    assert code == 0
+    assert "server.submit_group: there is no group 'no-such-group'" in err
