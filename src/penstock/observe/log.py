@@ -56,7 +56,7 @@ def set_up(level: str = "info", form: Literal["auto", "json", "human"] = "auto",
 def _human(out: TextIO, values: Line) -> list[Any]:
     colours = out.isatty() and "NO_COLOR" not in os.environ
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="timestamp")
-    return [structlog.processors.add_log_level, stamp, _with(values), structlog.dev.ConsoleRenderer(colors=colours)]
+    return [structlog.processors.add_log_level, stamp, _with(values), _calm, structlog.dev.ConsoleRenderer(colors=colours)]
 
 
 def _json(values: Line) -> list[Any]:
@@ -118,6 +118,14 @@ def _stamp(now: float) -> str:
 @lru_cache(maxsize=4)
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _calm(_logger: Any, _level: str, line: Line) -> Line:
+    """A processor that spells out what would steer a terminal: the values are often what strangers wrote."""
+    for name, value in line.items():
+        if isinstance(value, str) and not value.isprintable() and name != "exception":
+            line[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return line
 
 
 def _with(values: Line) -> Callable[[Any, str, Line], Line]:

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from penstock import Address, Message, Sink, on
@@ -27,6 +28,9 @@ from .said import fit, split_status
 _FIELDS = ("local", "domain", "detail", "sender", "recipient")
 _PLACE = re.compile(r"\{(\w*)\}")
 _CHUNK = 64 * 1024
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "csh", "tcsh", "fish", "busybox"})
+# "-c", alone or among other letters, in front of a shell's script.
+_SCRIPT = re.compile(r"-[a-z]*c[a-z]*")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 # sysexits.h: the status of RFC 3463, and what it means; the rest of 64 to 78 puts off.
 _BOUNCES = {
@@ -178,7 +182,21 @@ def words_of(command: str) -> list[str]:
         for name in _PLACE.findall(word):
             if name not in _FIELDS:
                 raise ValueError(f"command: {command!r} may hold {', '.join('{' + f + '}' for f in _FIELDS)}; not {{{name}}}")
+    if _shell_would_read_a_place(words):
+        raise ValueError(
+            f'command: in {command!r} a shell would run what a stranger writes as his address: give it "$RECIPIENT" and the like'
+        )
     return words
+
+
+def _shell_would_read_a_place(words: list[str]) -> bool:
+    """Whether what stands in the place of a field would be a shell's command: ``$(...)``, ``;`` and ``|`` may stand in an address."""
+    for number, word in enumerate(words):
+        if Path(word).name in _SHELLS:
+            script = next((at for at, option in enumerate(words[number:], number) if _SCRIPT.fullmatch(option)), len(words))
+            # What follows the script are its parameters, which it reads as text.
+            return any(_PLACE.search(word) for word in words[script + 1 : script + 2])
+    return False
 
 
 def _filled(word: str, values: dict[str, str]) -> str:
