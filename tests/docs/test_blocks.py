@@ -72,6 +72,8 @@ def test_python_and_toml_blocks_work(page: Path, tmp_path: Path) -> None:
             names = _run(block, names)
         elif block.language == "toml":
             _load(block, tmp_path)
+        elif named := re.match(r"# file: (\S+)\n", block.text):
+            (tmp_path / named[1]).write_text(block.text)
 
 
 def _commands() -> list[Any]:

@@ -6,9 +6,11 @@ import pytest
 
 from events.harness import Harness, message_work, session_work
 from penstock import Address, Recipient
-from penstock.events import RcptTo
-from penstock.sinks import DomainRecipients, LocalRecipients, LocalRecipientsSettings
+from penstock.events import Item, RcptTo, Resolve
+from penstock.sinks import DomainRecipients, LocalRecipients, LocalRecipientsSettings, UnknownRecipients
 from penstock.verdicts import Reject
+
+from .asking import at_rcpt, resolved
 
 UNKNOWN = Reject(550, "5.1.1", "No such user here")
 DOMAINS = {
@@ -98,3 +100,30 @@ async def test_an_exact_domain_wins_over_a_pattern_and_a_longer_pattern_over_a_s
     assert await accepts("long@y.mail.example.com")
     assert not await accepts("short@y.mail.example.com")
     assert await accepts("short@z.example.com")
+
+
+async def test_at_resolve_who_is_unknown_fails_and_who_exists_goes_on() -> None:
+    """For mail that did not come by SMTP; postmaster always exists, and other domains are none of its business."""
+    sink = UnknownRecipients(LocalRecipientsSettings(DOMAINS))
+    found = await resolved(
+        sink, "nobody@example.com", "alice+x@example.com", "Postmaster@example.com", "x@open.example", "x@elsewhere.example"
+    )
+    assert [(item.decision, item.status) for item in found] == [("failed", "5.1.1"), ("", ""), ("", ""), ("", ""), ("", "")]
+
+
+async def test_at_resolve_it_says_nothing_about_what_a_directory_decided() -> None:
+    harness = Harness.of(UnknownRecipients(LocalRecipientsSettings(DOMAINS)))
+    item = Item(Address.parse("nobody@example.com"), recipient=Recipient(Address.parse("nobody@example.com")))
+    item.resolve()
+    sender = Item(Address.parse("nobody@example.com"), "sender")
+    event = Resolve(harness.facts(message_work()), [item, sender], 1)
+    await harness.ask(event)
+    assert [kept.decision for kept in event.kept] == ["resolved", ""]
+
+
+async def test_a_catch_all_gets_what_nobody_else_does() -> None:
+    settings = LocalRecipientsSettings({"example.com": DomainRecipients(["alice"], "rest@example.com")})
+    alice, nobody, rest = await resolved(UnknownRecipients(settings), "alice@example.com", "nobody@example.com", "rest@example.com")
+    assert (alice.decision, rest.decision) == ("", "resolved")
+    assert (nobody.decision, [str(m) for m in nobody.members]) == ("forwarded", ["rest@example.com"])
+    assert await at_rcpt("nobody@example.com", LocalRecipients(settings)) is None
