@@ -66,7 +66,7 @@ def test_values_that_could_never_work_are_named(tmp_path: Path, more: str, words
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ('[route."a.example"]\nuser = "u"\npassword = "hidden"', "whoever takes the server's place gets the password"),
+        ('[route."a.example"]\nuser = "u"\npassword = "hidden"', "whoever poses as the server gets the password"),
         ('[route."a.example"]\nuser = "u"\npassword = "hidden"\nauth_without_tls = true', "in the clear"),
         ('[domain."a.example"]\nkind = "relay"', 'domain."a.example".recipients: mail to any address'),
     ],

@@ -52,14 +52,14 @@ def _about_what_goes_out(config: Config) -> Iterator[str]:
     for name, route in config.routes.items():
         level = route.tls or config.delivery.tls
         if route.user and level != "verify" and not route.auth_without_tls:
-            yield f'route."{name}".tls: with {level!r} whoever takes the server\'s place gets the password; write tls = "verify"'
+            yield f'route."{name}".tls: with {level!r} whoever poses as the server gets the password; write tls = "verify"'
         if route.user and route.auth_without_tls:
             yield f'route."{name}".auth_without_tls: the password may be sent in the clear'
     for domain, table in config.domains.items():
         if table.kind == "relay" and "*" in table.recipients:
             yield (
-                f'domain."{domain}".recipients: mail to any address is taken for another server, and what that refuses goes back to senders '
-                "that are often forged; list the local parts that there are"
+                f'domain."{domain}".recipients: mail to any address is taken for another server, and what that refuses goes back to '
+                "senders that are often forged; list the local parts that there are"
             )
     group = config.server.submit_group
     try:
