@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from ..errors import StorageDamaged
 from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
@@ -170,7 +172,8 @@ class Courier:
             return False
         try:
             work = self._parts.handover.load(job)
-        except StorageDamaged as error:
+        except (StorageDamaged, msgspec.DecodeError) as error:
+            # Given back it would come again at once, before all others.
             self._hold(message_id, error)
             return True
         except Exception:
@@ -357,7 +360,9 @@ class Courier:
         attempt.give_up(Trouble("this server stops", "4.3.2"), wide=True)
         await self._settle(attempt)
 
-    def _hold(self, message_id: str, error: StorageDamaged) -> None:
+    def _hold(self, message_id: str, error: StorageDamaged | msgspec.DecodeError) -> None:
+        what = f"{type(error).__name__}: {error}"
+        self._parts.log.error("message could not be worked on", message=message_id, queue=self._queue, error=what)
         self._parts.hold(message_id, f"damaged: {error}")
         self._destination.finished(message_id)
 

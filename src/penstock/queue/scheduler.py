@@ -66,8 +66,8 @@ class Scheduler:
         self._log = log
         self._stopped = False
         limits = WorkLimits(settings.active, settings.ready, settings.ready_octets)
-        self._destinations = Destinations(spool, now, log, settings.destinations, self._damaged)
-        self._work = TransportWork(spool, Work(run, now, self._damaged, self._destinations.later), log, limits)
+        self._destinations = Destinations(spool, now, log, settings.destinations, self.damaged)
+        self._work = TransportWork(spool, Work(run, now, self.damaged, self._destinations.later), log, limits)
 
     # Transport's work.
 
@@ -188,8 +188,12 @@ class Scheduler:
         self._stopped = True
         await asyncio.gather(self._work.stop(seconds), self._destinations.stop(seconds))
 
-    def _damaged(self, what: str) -> None:
-        """Nothing is lost, but what is due cannot be found: a new start of this process rebuilds the index."""
+    def damaged(self, what: str) -> None:
+        """Begins nothing more, as the spool's index is damaged: nothing is lost, and a new start of this process rebuilds it.
+
+        Args:
+            what: what is wrong, for the log.
+        """
         self._work.close()
         self._destinations.close()
         if not self._stopped:

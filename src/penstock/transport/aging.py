@@ -53,6 +53,7 @@ class Aging:
     def __init__(self, shop: Shop, settler: Settler, settings: AgingSettings | None = None) -> None:
         self._spool = shop.parts.spool
         self._log = shop.parts.log
+        self._now = shop.parts.server.now
         self._scheduler = shop.scheduler
         self._settler = settler
         self._settings = settings or AgingSettings()
@@ -102,9 +103,9 @@ class Aging:
                 return
 
     def _rests(self, queue: str) -> bool:
-        """Whether nobody works on the queue: it backs off, is suspended or closed, or nothing of it is due."""
+        """Whether nobody works on the queue: it backs off, is suspended or closed, nothing of it is due, or all of it was left by sinks."""
         destination = self._scheduler.destination(queue)
-        return destination is None or destination.state != "active"
+        return destination is None or destination.rests_until(self._now()) > 0
 
     async def _look(self, entry: Entry, why: str) -> None:
         try:

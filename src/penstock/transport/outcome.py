@@ -76,7 +76,10 @@ class Handover(Protocol):
     """What a delivery sees of transport."""
 
     def load(self, job: MessageWork | Entry) -> MessageWork | None:
-        """The message of a job, with its content; None when it is gone or held meanwhile. Raises StorageDamaged, SpoolDamaged."""
+        """The message of a job, with its content; None when it is gone or held meanwhile.
+
+        Raises: StorageDamaged; msgspec.DecodeError for a record that cannot be read; SpoolDamaged, and then nothing more is given out.
+        """
 
     def served(self, work: MessageWork, results: list[Result], left: list[Recipient]) -> None:
         """Records who has the message by now, while those who are left are still being served: a crash then repeats only that.

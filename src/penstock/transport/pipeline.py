@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import msgspec
 
-from ..errors import StorageUnavailable
+from ..errors import SpoolDamaged, StorageUnavailable
 from ..events.binding import Bindings
 from ..events.dispatch import Step
 from ..events.work import MessageWork
 from ..mail.envelope import Recipient
 from ..mail.message import decode_record, encode_record
 from ..queue.destination import Carrier
-from ..queue.job import Job
+from ..queue.job import Job, id_of
 from ..queue.scheduler import Scheduler
 from ..queue.settings import NOBODY
 from ..storage.base import Entry, Put
@@ -153,14 +153,18 @@ class Transport:
         return work.record.id
 
     def load(self, job: Job) -> MessageWork | None:
-        """The message of a job, with its content; None when it is gone, held or moved meanwhile. Raises StorageDamaged, SpoolDamaged."""
-        if isinstance(job, MessageWork):
-            current = self._spool.get(job.record.id)
-            return job if current is not None and not current.held and current.stage == Stage.ROUTED.value else None
-        current = self._spool.get(job.id)
-        if current is None or current.held or current.queue != job.queue:
-            return None
-        return self._read(current)
+        """The message of a job, with its content; None when it is gone, held or moved meanwhile. Raises as ``Handover`` says."""
+        try:
+            current = self._spool.get(id_of(job))
+            if current is None or current.held:
+                return None
+            if isinstance(job, MessageWork):
+                return job if current.stage == Stage.ROUTED.value else None
+            return self._read(current) if current.queue == job.queue else None
+        except SpoolDamaged as error:
+            # Whoever asked would be given the same message again at once, and again.
+            self.scheduler.damaged(str(error))
+            raise
 
     def served(self, work: MessageWork, results: list[Result], left: list[Recipient]) -> None:
         """Records who has the message by now, as ``Handover`` says."""
