@@ -11,6 +11,7 @@ different machines, or of different runs on a busy one, do not compare; the rati
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -44,7 +45,7 @@ class Relayed:
         messages: how many it took and passed on.
         accepted: messages a second that it took, while the generator ran.
         rate: messages a second from the generator's start to the last arrival.
-        cpu: milliseconds of CPU a message, of all its processes.
+        cpu: milliseconds of CPU a message, of all its processes; NaN when they cannot be counted.
         load: the machine's load average of one minute before.
     """
 
@@ -115,9 +116,10 @@ def measure(peer: Relay, receiver: CountingReceiver, case: Case, seconds: float,
     began, ended, sending = _relay(peer, receiver, case, messages)
     wait_idle(peer.root)
     spent = cpu_seconds(peer.root) - before
+    cpu = spent / messages * 1000 if peer.countable else math.nan
     copies = receiver.count().copies
     assert copies.total() == len(copies) == messages, f"{peer.name}: {messages} sent, {copies.total()} copies of {len(copies)} arrived"
-    return Relayed(messages, messages / sending, messages / (ended - began), spent / messages * 1000, load)
+    return Relayed(messages, messages / sending, messages / (ended - began), cpu, load)
 
 
 def _relay(peer: Relay, receiver: CountingReceiver, case: Case, messages: int) -> tuple[float, float, float]:
@@ -156,7 +158,8 @@ def table(found: Results) -> str:
             rate, cpu = mean(one.rate for one in rounds), mean(one.cpu for one in rounds)
             ratios = "- | -"
             if postfix and name != "Postfix":
-                ratios = f"{rate / mean(p.rate for p in postfix):.1f}x | {mean(p.cpu for p in postfix) / cpu:.1f}x"
+                less = mean(p.cpu for p in postfix) / cpu
+                ratios = f"{rate / mean(p.rate for p in postfix):.2f}x | " + ("-" if math.isnan(less) else f"{less:.1f}x")
             numbers = [
                 _numbers(rate, (one.rate for one in rounds), ",.0f"),
                 _numbers(cpu, (one.cpu for one in rounds), ".2f"),
@@ -168,7 +171,9 @@ def table(found: Results) -> str:
 
 
 def _numbers(middle: float, each: Iterable[float], form: str) -> str:
-    """A mean, and in brackets what it is the mean of."""
+    """A mean, and in brackets what it is the mean of; a dash for what was not measured."""
+    if math.isnan(middle):
+        return "-"
     several = [format(one, form) for one in each]
     return format(middle, form) + (f" ({', '.join(several)})" if len(several) > 1 else "")
 

@@ -31,8 +31,8 @@ smart_host = "[{host}]:{port}"
 HARAKA = CACHE / "haraka"
 HARAKA_VERSION = "3.3.4"
 
-# What its manual describes for a smart host: whoever connects may relay, and the MX of everything is one place. (A plug-in may not be called
-# relay_all, which is taken for the old name of a shipped one.)
+# What its manual describes for a smart host: whoever connects may relay, and the MX of everything is one place. A plug-in may not be called
+# relay_all: that is the old name of a shipped one.
 HARAKA_PLUGIN = """\
 'use strict'
 exports.register = function () {{ this.register_hook('rcpt', 'relay'); this.register_hook('get_mx', 'next_hop') }}
@@ -49,6 +49,8 @@ class Relay(Protocol):
     """A server under measurement."""
 
     name: str
+    countable: bool
+    """Whether all its processes stay below ``root`` until their CPU is counted there."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
@@ -62,6 +64,8 @@ class Relay(Protocol):
 
 class Penstock:
     """Penstock with its default bindings."""
+
+    countable = True
 
     def __init__(self, folder: Path, to: tuple[str, int], workers: int, name: str) -> None:
         self.name = name
@@ -91,6 +95,8 @@ class Penstock:
 class Postfix:
     """Postfix with a relayhost. Connections are kept on demand, as by default, or (``cache``) always."""
 
+    countable = True
+
     def __init__(self, folder: Path, to: tuple[str, int], cache: bool = False) -> None:
         self.name = "Postfix (connection cache)" if cache else "Postfix"
         more = f"relayhost = [{to[0]}]:{to[1]}\n" + (f"smtp_connection_cache_destinations = [{to[0]}]:{to[1]}\n" if cache else "")
@@ -119,6 +125,7 @@ class Haraka:
     """
 
     name = "Haraka"
+    countable = True
 
     def __init__(self, folder: Path, to: tuple[str, int]) -> None:
         self._folder = folder / "haraka"
@@ -167,8 +174,9 @@ class Haraka:
 class Unpacked:
     """Exim or OpenSMTPD, run from where they were unpacked."""
 
-    def __init__(self, name: str, made: mailservers.MailServer) -> None:
+    def __init__(self, name: str, made: mailservers.MailServer, countable: bool = True) -> None:
         self.name = name
+        self.countable = countable
         self._made = made
 
     def __enter__(self) -> Self:
@@ -212,5 +220,5 @@ MAKERS: dict[str, Callable[[Path, tuple[str, int]], Relay]] = {
     "cache": lambda folder, to: Postfix(folder, to, cache=True),
     "haraka": Haraka,
     "opensmtpd": lambda _, to: Unpacked("OpenSMTPD", mailservers.OpenSmtpd(to)),
-    "exim": lambda _, to: Unpacked("Exim", mailservers.Exim(to)),
+    "exim": lambda _, to: Unpacked("Exim", mailservers.Exim(to), countable=False),  # its deliveries outlive what began them
 }
