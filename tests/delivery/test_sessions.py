@@ -229,7 +229,7 @@ async def test_when_no_address_answers_the_destination_is_at_fault_and_no_other_
 
 async def test_a_host_that_does_not_exist_ends_the_message() -> None:
     async with Stand("mx:nowhere.example", Hosts()) as stand:
-        results = await stand.deliver(stand.mail())
+        results = await stand.deliver(stand.mail("a@nowhere.example"))
         assert actions(results) == {"a": "failed"}
         assert results[0].status == "5.1.2"
         assert not stand.destination.failures

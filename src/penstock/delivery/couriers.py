@@ -316,11 +316,12 @@ class Courier:
         Only a domain that the sender wrote can be wrong for good. One that an administrator wrote, such as a smart host, is mended when its
         fault is seen, and the mail of a whole company must not have bounced by then. Postfix does the same.
         """
-        hop = self._hop()
-        theirs = all(_is_domain(r.address.domain, hop.host) for r in attempt.left)
-        if found.permanent and not theirs:
-            return Trouble(found.text, f"4{found.status[1:]}")
-        return Trouble(found.text, found.status, permanent=found.permanent)
+        if not found.permanent:  # perhaps it is no next hop at all
+            return Trouble(found.text, found.status)
+        host = self._hop().host
+        if all(_is_domain(r.address.domain, host) for r in attempt.left):
+            return Trouble(found.text, found.status, permanent=True)
+        return Trouble(found.text, f"4{found.status[1:]}")
 
     def _hop(self) -> NextHop:
         return NextHop.of_queue(self._queue)[0]
