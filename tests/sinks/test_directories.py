@@ -162,9 +162,7 @@ async def test_a_wrong_password_and_a_wrong_query_put_off(postgres: Postgres) ->
     for settings in (
         PostgresqlSettings(dsn=postgres.dsn, password="wrong", query=ARRAY, domains=["example.com"]),
         PostgresqlSettings(dsn=postgres.dsn, query="SELECT nothing", domains=["example.com"]),
-        PostgresqlSettings(
-            dsn=postgres.dsn, query="SELECT 1 FROM people WHERE address = $1 OR address = $2", domains=["example.com"]
-        ),
+        PostgresqlSettings(dsn=postgres.dsn, query="SELECT 1 FROM people WHERE address = $1 OR address = $2", domains=["example.com"]),
     ):
         sink = Postgresql(settings)
         assert await at_rcpt("alice@example.com", sink) == AWAY
