@@ -178,3 +178,23 @@ async def test_content_that_a_delivery_rewrote_before_it_put_the_message_off_sta
     whole = sink.seen[1]
     old = sink.seen[0]
     assert whole == old or (whole.startswith(b"Subject: another") and whole.endswith(b"Another text.\r\n") and b"X-Edit: 1" in whole), whole
+
+
+async def test_a_member_of_two_lists_of_which_a_sink_takes_one_away_keeps_his_copy() -> None:
+    """The other list leads to him too."""
+
+    class Lists(Sink[None]):
+        @on(Resolve, blocking=False)
+        def expand(self, event: Resolve) -> None:
+            first = [r for r in event.message.recipients if r.address.local == "one"]
+            if event.round == 2 and first:
+                event.message.recipients.remove(first[0])
+            for item in event.open:
+                if item.address.local in ("one", "two"):
+                    item.expand(["member@example.com"])
+
+    box = Box()
+    async with Running(Lists(), box) as server:
+        await deliver_one(server, "one@example.com", "two@example.com")
+        await empty(server)
+    assert box.who == ["member"]

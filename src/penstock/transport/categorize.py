@@ -25,6 +25,9 @@ from .stage import Stage
 from .steps import Call, in_turn
 from .variants import copy_of, split_variants, with_recipients
 
+# So often is begun anew when a sink takes recipients away between two batches; a sink that never ends with that must not keep us busy.
+MOST_AGAIN = 10
+
 
 @dataclass(slots=True)
 class _Run:
@@ -35,6 +38,7 @@ class _Run:
     resolution: Resolution
     forks: list[MessageWork]
     then: Call
+    again: int = 0
 
 
 class Categorizer:
@@ -74,7 +78,7 @@ class Categorizer:
             return self._whole(run, outcome)
         run.resolution.take(leads, event.kept)
         if run.work.record.envelope.recipients is not before:
-            _follow_edits(run, before)
+            self._follow_edits(run, before)
         return self._round(run, event.round + 1)
 
     def _whole(self, run: _Run, outcome: Outcome) -> Step:
@@ -89,6 +93,21 @@ class Categorizer:
         if run.forks:  # they need not wait as long as the message does
             self._shop.scheduler.soon(self._shop.parts.server.now())
         return group.write(work, partial(self._settler.settle, work, "", results_of(work, verdict, outcome.by)))
+
+    def _follow_edits(self, run: _Run, before: list[Recipient]) -> None:
+        """What a sink did to the recipients of the message itself: who was added is asked about, who was removed or forked is not."""
+        old, now = {r.address for r in before}, {r.address: r for r in run.work.record.envelope.recipients}
+        gone = old - now.keys()
+        if gone and run.again < MOST_AGAIN:
+            # What two of them led to was followed for the first one alone: if that one goes, the other would lose it.
+            run.again += 1
+            run.resolution = Resolution(run.work.record, self._bounds)
+        else:
+            run.resolution.drop(gone)
+            for address in now.keys() - old:
+                run.resolution.add(now[address])
+        run.forks += run.work.forks
+        run.work.forks = []
 
     def _end(self, run: _Run) -> Step:
         work, resolution = run.work, run.resolution
@@ -135,13 +154,3 @@ class Categorizer:
         part.record.variants = resolution.variants
         part.record.done = []
         return [(p, [by_recipient[id(r)] for r in p.record.envelope.recipients]) for p in split_variants(part, new_id)]
-
-
-def _follow_edits(run: _Run, before: list[Recipient]) -> None:
-    """What a sink did to the recipients of the message itself: who was added is asked about, who was removed or forked is not."""
-    old, now = {r.address for r in before}, {r.address: r for r in run.work.record.envelope.recipients}
-    run.resolution.drop(old - now.keys())
-    for address in now.keys() - old:
-        run.resolution.add(now[address])
-    run.forks += run.work.forks
-    run.work.forks = []
