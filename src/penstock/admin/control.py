@@ -39,6 +39,7 @@ class ControlSettings:
         group: a group whose members may hand in mail, beside the server's user and root; "" for none.
         limits: what mail is taken.
         connections: questions at the same time.
+        reserved: of these, for administrators: members of the group may be slow, and many.
         read: seconds that the other side may take for a line.
         write: seconds that it may take to read on.
         whole: seconds that one question may take in all.
@@ -47,6 +48,7 @@ class ControlSettings:
     group: str = ""
     limits: TakingLimits = field(default_factory=TakingLimits)
     connections: int = 32
+    reserved: int = 8
     read: float = 15.0
     write: float = 30.0
     whole: float = 600.0
@@ -87,6 +89,7 @@ class ControlServer:
         self._settings = settings
         self._open: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(settings.connections)
+        self._guests = 0
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     async def close(self, seconds: float = 2.0) -> None:
@@ -137,14 +140,18 @@ class ControlServer:
         except OSError:
             client.close()
             return
+        guest = not is_administrator(peer[1])
+        self._guests += guest
+        crowded = guest and self._guests > self._settings.connections - self._settings.reserved
         session = _Session(reader, writer, self._settings, peer[1])
         try:
             async with asyncio.timeout(self._settings.whole):
-                await session.run(self._operations, self._taking, self._log)
+                await session.run(self._operations, self._taking, self._log, crowded)
         except (OSError, TimeoutError, ValueError):
             # It went away, was too slow, or sent a line without end: nobody is there to be told.
             writer.transport.abort()
         finally:
+            self._guests -= guest
             writer.close()
 
 
@@ -156,8 +163,10 @@ class _Session:
         self._settings = settings
         self._uid = uid
 
-    async def run(self, operations: Operations, taking: Taking, log: Log) -> None:
+    async def run(self, operations: Operations, taking: Taking, log: Log, crowded: bool) -> None:
         try:
+            if crowded:
+                raise ControlError("later", "too many programs hand in mail at once")
             question = await self._question()
             if isinstance(question, Submit):
                 await self._submit(question, taking, log)
@@ -174,7 +183,7 @@ class _Session:
             await self._write(Failed("internal", "an error in the server itself, which its log describes"))
 
     async def _question(self) -> AnyQuestion:
-        administrator = self._uid in (0, os.geteuid())
+        administrator = is_administrator(self._uid)
         if not administrator and not self._settings.group:
             raise ControlError("denied", "only the server's user and root may ask")
         question = decode_question(await self._line())
@@ -221,6 +230,11 @@ class _Session:
         self._writer.write(encode(line))
         async with asyncio.timeout(self._settings.write):
             await self._writer.drain()
+
+
+def is_administrator(uid: int) -> bool:
+    """Whether a user may ask everything: the server's own, and root."""
+    return uid in (0, os.geteuid())
 
 
 def user_name(uid: int) -> str:
