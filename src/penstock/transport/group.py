@@ -65,7 +65,10 @@ class Group:
         work.dirty = work.rewritten = False
         if work.record.parent:
             self._shop.split(work.record.parent, work.record.id)
-        entry = Entry(work.record.id, new.value, encode_record(work.record), work.content_id, queue, 0.0, held)
+        # In a queue mail is wanted since it came: before what came later, and after what came earlier and was put off until before that.
+        # With 0 what comes new would go before every further try, and under lasting load nothing would ever be tried again.
+        due = work.record.received if queue else 0.0
+        entry = Entry(work.record.id, new.value, encode_record(work.record), work.content_id, queue, due, held)
         self.changes.append(Put(entry, content))
         return entry
 
