@@ -16,8 +16,8 @@ from penstock.config.load import convert
 from penstock.events.catalog import CATALOG, Event, summary
 from penstock.events.event import InSession
 from penstock.events.outbound import OutboundEvent
-from penstock.transport.outcome import Action
 from penstock.events.rule import impossible
+from penstock.transport.outcome import Action
 
 from .pages import ROOT, rows, sections
 
