@@ -100,12 +100,13 @@ class Explained:
     never: list[tuple[str, int, int, list[int]]] = field(default_factory=list)
 
 
-def explain(copies: list[Copy], marks: list[int]) -> Explained:
+def explain(copies: list[Copy], marks: list[int], in_flight: int) -> Explained:
     """Finds for each copy that is not a message's first what made it come.
 
     Args:
         copies: all, in order.
         marks: how many there were when the server, or the receiver, had just been killed.
+        in_flight: so many contents may lie in the receiver's sockets then, and be taken after the mark: one for each connection.
     """
     found = Explained(copies=Counter(copy.token for copy in copies))
     last: dict[str, int] = {}
@@ -114,7 +115,7 @@ def explain(copies: list[Copy], marks: list[int]) -> Explained:
         last[copy.token] = place
         if before is None:
             continue
-        between = [number for number, mark in enumerate(marks) if before < mark <= place]
+        between = [number for number, mark in enumerate(marks) if mark <= place and before < mark + in_flight]
         if not copies[before].told:
             found.lost_answers += 1
         elif between:

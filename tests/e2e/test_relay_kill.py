@@ -157,7 +157,7 @@ def _judge(run: Run, load: BackgroundLoad, left: set[str], folder: Path) -> None
     returned = {token for token, queue_id in missing.items() if queue_id in bounced}
     lost = set(missing) - waiting - returned
     strangers = there - set(promised) - set(load.results.unknown)
-    again = explain(copies, run.marks)
+    again = explain(copies, run.marks, SESSIONS * len(run.server.workers))
     by_kill = again.kills.total()
     bound = len(run.marks) * SESSIONS * len(run.server.workers)
     ends = len(run.marks) - KILLS
