@@ -109,7 +109,7 @@ def test_serve_says_why_it_cannot_listen(tmp_path: Path) -> None:
 def test_check_counts_what_there_is() -> None:
     """The example is clean."""
     done = penstock("check", "-c", EXAMPLE)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ok: 6 bindings, 1 listener, 1 domain\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok: 7 bindings, 1 listener, 1 domain\n", "")
 
 
 def test_check_takes_the_file_from_the_environment(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_check_takes_the_file_from_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        (GOOD + '[relay]\nnetworks = ["192.0.2.0/24"]\n', "accepted and then held"),
+        (GOOD + '[route."example.org"]\nnext_hop = "relay.example:587"\nuser = "u"\npassword = "p"\ntls = "verify"\n', "DNS decides who"),
         (GOOD.partition("[domain")[0], "takes mail for nobody"),
         (GOOD.replace("mail/", "penstock.toml/mail/"), "penstock.toml is not a folder"),
         (GOOD.replace("[[listener]]", 'spool = "penstock.toml"\n[[listener]]'), "server.spool: "),
@@ -178,13 +178,13 @@ def test_check_starts_sinks_only_when_it_is_asked_to(tmp_path: Path) -> None:
     """A start may write or connect; those that were started are stopped, also when another fails."""
     (tmp_path / "starting.py").write_text(STARTING)
     config = _config(tmp_path, GOOD + BOTH.format("Bad"))
-    assert penstock("check", "-c", config).stdout.startswith("ok: 6 bindings")
+    assert penstock("check", "-c", config).stdout.startswith("ok: 7 bindings")
     done = penstock("check", "-c", config, "--start")
     assert (done.returncode, done.stdout) == (78, "good starts\ngood stops\n")
     assert "binding.bad: the sink does not start: ConnectionError: nobody there" in done.stderr
     assert penstock("check", "-c", _config(tmp_path, GOOD + BOTH.format("Gone")), "--start").returncode == 78
     done = penstock("check", "-c", _config(tmp_path, GOOD + BOTH.format("Good")), "--start")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "ok: 6 bindings, 1 listener, 1 domain; all sinks start and stop")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "ok: 7 bindings, 1 listener, 1 domain; all sinks start and stop")
 
 
 def test_check_with_start_finds_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_piped_listing_is_plain_and_one_line_a_row() -> None:
     done = penstock("bindings", "-c", EXAMPLE, COLUMNS="40", FORCE_COLOR="1")
     assert done.stdout.isascii()
     assert "\x1b" not in done.stdout
-    assert len(done.stdout.splitlines()) == 8
+    assert len(done.stdout.splitlines()) == 9
 
 
 @pytest.mark.parametrize("colour", [True, False])

@@ -124,10 +124,11 @@ class Worker:
         await self._host.drain(seconds)
         for server in self._servers:
             server.close()
-        if self._control is not None:
-            await self._control.close()
         for transport in self._transports:
             await transport.stop(max(deadline - time.monotonic(), 5.0))
+        # Until now: an administrator may well want to see what a drain waits for.
+        if self._control is not None:
+            await self._control.close()
         await self._ways.resolver.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._dispatcher.drain(), 5.0)

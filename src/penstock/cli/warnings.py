@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import Config
+from ..config.outbound import is_hop
 from ..events.binding import Plug
 from ..events.rule import Match
+from ..mail.nexthop import NextHop
 from ..sinks import Archive, Drop, Maildir
 
 # RFC 5321 §4.5.3.1.8: a server takes at least so many recipients a message.
@@ -51,6 +53,8 @@ def _about_mail(config: Config) -> Iterator[str]:
 def _about_what_goes_out(config: Config) -> Iterator[str]:
     for name, route in config.routes.items():
         level = route.tls or config.delivery.tls
+        if route.user and (NextHop.parse(route.next_hop).mx if route.next_hop else not is_hop(name)):
+            yield f'route."{name}".user: DNS decides who is the server, and gets the password; write next_hop = "[HOST]:PORT"'
         if route.user and level != "verify" and not route.auth_without_tls:
             yield f'route."{name}".tls: with {level!r} whoever poses as the server gets the password; write tls = "verify"'
         if route.user and route.auth_without_tls:

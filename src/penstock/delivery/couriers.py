@@ -176,8 +176,10 @@ class Courier:
             # Given back it would come again at once, before all others.
             self._hold(message_id, error)
             return True
-        except Exception:
+        except Exception as error:
             destination.give_back(job)
+            # An error of ours: taken again at once it would be met again at once.
+            destination.failed(f"an error in this server: {type(error).__name__}: {error}")
             raise
         if work is None:
             destination.finished(message_id)
