@@ -80,7 +80,8 @@ def test_what_is_allowed_and_dangerous_is_warned_of(tmp_path: Path, more: str, w
 
 
 def test_a_password_that_only_its_server_can_get_is_fine(tmp_path: Path) -> None:
-    code, err = _check(tmp_path, DOMAIN + '[route."a.example"]\nnext_hop = "[mail.a.example]:587"\nuser = "u"\npassword = "p"\ntls = "verify"')
+    route = '[route."a.example"]\nnext_hop = "[mail.a.example]:587"\nuser = "u"\npassword = "p"\ntls = "verify"'
+    code, err = _check(tmp_path, DOMAIN + route)
     assert (code, err) == (0, "")
 
 
