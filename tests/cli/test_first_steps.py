@@ -90,7 +90,7 @@ def test_a_new_user_sees_mail_arrive_and_a_changed_sink_take_effect(checkout: Pa
         assert (refused.returncode, "As you wish" in refused.stderr) == (69, True)
     sink = checkout / "examples" / "hello.py"
     sink.write_text(sink.read_text().replace('"X-Hello"', '"X-Changed"'))
-    assert penstock("check", "--config", str(checkout / "examples" / "penstock.toml")).stdout == "ok: 6 bindings, 1 listener, 1 domain\n"
+    assert penstock("check", "--config", str(checkout / "examples" / "penstock.toml")).stdout == "ok: 7 bindings, 1 listener, 1 domain\n"
     with _served(checkout):
         _send(checkout, "Second try")
         text = _mailbox(checkout, "Second try")
