@@ -13,6 +13,8 @@ VENV ?= .venv
 ARGS ?=
 
 BIN := $(VENV)/bin
+# In a process of its own: asyncpg's compiled part has crashed once at the end of the long one, for a reason that is not known yet.
+APART := tests/sinks/test_directories.py
 CONFIG := examples/penstock.toml
 ADDRESS := 127.0.0.1:2525
 MAIL := penstock-data
@@ -38,7 +40,8 @@ run: $(VENV)/.stamp-run
 
 test: $(VENV)/.stamp-dev
 	@sh .ci/packages
-	$(BIN)/python -m pytest --durations=15 $(ARGS)
+	$(BIN)/python -m pytest --durations=15 $(if $(ARGS),$(ARGS),--ignore=$(APART))
+	$(if $(ARGS),,$(BIN)/python -m pytest $(APART))
 
 check: $(VENV)/.stamp-dev
 	$(BIN)/ruff check
