@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import PenstockError
-from ..mail.content import Content, JoinedContent
+from ..mail.content import Content
 from ..mail.envelope import Recipient
 from ..mail.header import split_header
+from ..mail.message import with_edits
 from .operations import Questions
 from .protocol import Detail, MessageRow, RecipientDetail, RecipientRow
 from .selecting import Kept
@@ -59,8 +62,8 @@ def detail(kept: Kept, source: Questions) -> Detail:
 
 def content(kept: Kept, source: Questions) -> Content:
     """The message as it is now: the header with what sinks edited, and the body as it came. Raises StorageDamaged."""
-    whole, record = source.content(kept.entry), kept.record
-    return whole if record is None or record.header is None else JoinedContent(record.header, whole, record.body_offset)
+    whole = source.content(kept.entry)
+    return whole if kept.record is None else with_edits(kept.record, whole)
 
 
 def _recipient(recipient: Recipient) -> RecipientDetail:
@@ -71,8 +74,18 @@ def _recipient(recipient: Recipient) -> RecipientDetail:
 
 
 def _header(kept: Kept, source: Questions) -> str:
+    return header_text(lambda: content(kept, source), MAX_HEADER)
+
+
+def header_text(content_of: Callable[[], Content], most: int) -> str:
+    """The header fields of a message as text, or why they cannot be read.
+
+    Args:
+        content_of: gives the message; may raise as reading it does.
+        most: octets that are looked at.
+    """
     try:
-        fields, _ = split_header(content(kept, source).read(0, MAX_HEADER))
+        fields, _ = split_header(content_of().read(0, most))
     except (PenstockError, OSError) as error:
         return f"(the content cannot be read: {error})"
     return fields.decode("utf-8", "replace").replace("\r\n", "\n")

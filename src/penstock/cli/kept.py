@@ -12,10 +12,11 @@ from pathlib import Path
 
 import typer
 
+from ..admin.describing import header_text
 from ..config import load
 from ..errors import PenstockError
-from ..mail.content import Content, JoinedContent, chunks
-from ..mail.header import split_header
+from ..mail.content import Content, chunks
+from ..mail.message import with_edits
 from ..storage.base import Query
 from ..storage.embedded import EmbeddedSpool, tools
 from .exits import EX_DATAERR, complain
@@ -85,8 +86,7 @@ def _when(seconds: object) -> str:
 def _content(kept: Kept) -> Content:
     """The message as it is now: the header with what sinks edited, and the body as it came. Raises StorageDamaged."""
     content = kept.spool.content(kept.entry)
-    record = kept.record
-    return content if record is None or record.header is None else JoinedContent(record.header, content, record.body_offset)
+    return content if kept.record is None else with_edits(kept.record, content)
 
 
 def write_one(path: Path, message: str) -> None:
@@ -104,7 +104,7 @@ def show_one(path: Path, message: str, as_json: bool) -> None:
 
     async def work(spools: dict[str, EmbeddedSpool]) -> tuple[Row, str]:
         kept = find(spools, [message])[0]
-        return {**describe(kept), **_origin(kept)}, _header(kept)
+        return {**describe(kept), **_origin(kept)}, header_text(lambda: _content(kept), 1024 * 1024)
 
     row, header = run(path, work)
     if as_json:
@@ -126,14 +126,6 @@ def _origin(kept: Kept) -> Row:
         return {}
     names = ("origin", "direction", "listener", "client_ip", "helo", "user", "deferrals", "parent")
     return {name: getattr(record, name) for name in names}
-
-
-def _header(kept: Kept) -> str:
-    try:
-        fields, _ = split_header(_content(kept).read(0, 1024 * 1024))
-    except (PenstockError, OSError) as error:
-        return f"(the content cannot be read: {error})"
-    return fields.decode("utf-8", "replace").replace("\r\n", "\n")
 
 
 def show_check(path: Path, as_json: bool) -> None:

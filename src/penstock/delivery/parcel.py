@@ -10,7 +10,8 @@ import asyncio
 from typing import NamedTuple
 
 from ..events.work import MessageWork
-from ..mail.content import Content, JoinedContent, chunks
+from ..mail.content import Content, chunks
+from ..mail.message import with_edits
 from ..wire.smtp.client_parameters import Facts
 from ..wire.smtp.stuffing import NewlineWatch
 
@@ -62,8 +63,7 @@ async def examine(work: MessageWork, content: Content | None = None) -> Parcel:
 def content_of(work: MessageWork) -> Content:
     """The content with the edits that were kept."""
     assert work.content is not None
-    record = work.record
-    return work.content if record.header is None else JoinedContent(record.header, work.content, record.body_offset)
+    return with_edits(work.record, work.content)
 
 
 def _examine(work: MessageWork, content: Content) -> Parcel:

@@ -27,7 +27,7 @@ from ..mail.address import Address
 from ..mail.content import CHUNK, Content, JoinedContent, MemoryContent, chunks
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.header import Header, read_fields, split_header
-from ..mail.message import Direction, MessageRecord, Origin, keep_record
+from ..mail.message import Direction, MessageRecord, Origin, keep_record, with_edits
 from .recipients import Recipients, as_address, tidy
 from .work import Backplane, MessageWork, Scope
 
@@ -133,9 +133,7 @@ class Message:
         record = self.work.record
         if self._header is not None and self._header.edited:
             return self._with_header(self._header, content, record if self._content is None else None)
-        if self._content is None and record.header is not None:
-            return JoinedContent(record.header, content, record.body_offset)
-        return content
+        return with_edits(record, content) if self._content is None else content
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .content import Content, JoinedContent
 from .envelope import Envelope, Recipient
 
 Origin = Literal["smtp", "submission-api", "pickup", "milter", "dsn", "sink"]
@@ -74,6 +75,11 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
     tried: float = 0.0
     told: float = 0.0
     schedule: str = ""
+
+
+def with_edits(record: MessageRecord, content: Content) -> Content:
+    """The message as it is now: the content as it was accepted, with the header as sinks left it."""
+    return content if record.header is None else JoinedContent(record.header, content, record.body_offset)
 
 
 _encoder = msgspec.msgpack.Encoder()

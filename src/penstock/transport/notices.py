@@ -17,8 +17,8 @@ from ..events.transit import Bounce, DelayNotice, Notice, SuccessNotice
 from ..events.verdict_transit import Suppress
 from ..events.work import MessageWork
 from ..mail.address import NULL, Address
-from ..mail.content import Content, JoinedContent, MemoryContent
-from ..mail.message import MessageRecord, encode_record
+from ..mail.content import Content, MemoryContent
+from ..mail.message import MessageRecord, encode_record, with_edits
 from ..mail.report import Kind, Report, Reported, ReportFacts, ReportSettings, make_report
 from ..mail.report_content import IN_MEMORY
 from ..mail.report_fields import About
@@ -203,5 +203,4 @@ class Notices:
 
 def _content(work: MessageWork) -> Content:
     """The content of a message with all edits."""
-    content: Content = work.content or MemoryContent(b"")
-    return content if work.record.header is None else JoinedContent(work.record.header, content, work.record.body_offset)
+    return with_edits(work.record, work.content or MemoryContent(b""))

@@ -13,8 +13,8 @@ import msgspec
 
 from ..errors import StorageDamaged
 from ..events.work import MessageWork
-from ..mail.content import Content, JoinedContent
-from ..mail.message import MessageRecord, decode_record, encode_record
+from ..mail.content import Content
+from ..mail.message import MessageRecord, decode_record, encode_record, with_edits
 from ..mail.nexthop import NextHop
 from ..storage.base import Entry, Put, Query, Remove
 from .later import Later, Wish
@@ -140,10 +140,8 @@ class Operations:
         entry = self._spool.get(message_id)
         if entry is None:
             return None
-        record, content = decode_record(entry.record), self._spool.content(entry)
-        if record.header is not None:
-            content = JoinedContent(record.header, content, record.body_offset)
-        return Shown(entry, record, content)
+        record = decode_record(entry.record)
+        return Shown(entry, record, with_edits(record, self._spool.content(entry)))
 
     def _do(self, entry: Entry, wish: Wish, aside: str = "") -> Done:
         """Carries out a wish now, or has it wait; ``aside`` is why nobody takes the message up meanwhile."""
