@@ -9,8 +9,9 @@ import pytest
 
 from penstock.config import load, plugs
 from penstock.errors import ConfigError
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.catalog import LocalDelivery, RcptTo, Resolve
+from penstock.events.plug import Plug
 
 HEAD = '[server]\nhostname = "mx.example.com"\n[[listener]]\nname = "mx"\naddress = "127.0.0.1:0"\n'
 # Every test has a module of its own, since Python imports a name only once.

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.config import load, plugs
 from penstock.errors import ConfigError
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 
 HEAD = '[server]\nhostname = "mx.example.com"\n[[listener]]\nname = "mx"\naddress = "127.0.0.1:0"\n'
 

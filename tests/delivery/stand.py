@@ -18,8 +18,9 @@ from penstock.delivery.mx import Targets, TargetSettings
 from penstock.delivery.resolver import Resolver, ResolverSettings
 from penstock.delivery.settings import DeliverySettings, HopLimits, HopSettings, HopTimeouts
 from penstock.errors import StorageDamaged
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.dispatch import Dispatcher
+from penstock.events.plug import Plug
 from penstock.events.work import MessageWork
 from penstock.mail.address import Address
 from penstock.mail.content import Content, MemoryContent

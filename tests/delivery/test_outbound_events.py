@@ -22,7 +22,7 @@ from penstock.events import (
     SessionEnd,
     SessionStart,
 )
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.verdicts import Bounce, Defer, Disconnect, Drop, Reroute, Retry, Skip, TreatAs
 from support.remote import Remote
 from support.script import BASE_EXTENSIONS, At, Close, Face, Phase, Say, Script, reply

@@ -16,7 +16,8 @@ import typer
 from penstock import Sink
 from penstock.cli import app
 from penstock.config import load, plugs
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
+from penstock.events.plug import Plug
 
 from .pages import PAGES, ROOT, Block, blocks
 

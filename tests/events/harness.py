@@ -7,10 +7,11 @@ from typing import Any
 
 from events.making import made
 from penstock import Address, Message, Recipient, Sink
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.catalog import Event, Verb
 from penstock.events.dispatch import Dispatcher, Outcome
 from penstock.events.event import InSession
+from penstock.events.plug import Plug
 from penstock.events.verdict import Verdict
 from penstock.events.work import Facts, MessageWork, Scope, SessionWork
 from penstock.mail.content import Content, MemoryContent

@@ -11,7 +11,8 @@ from events.harness import Harness
 from penstock import Match, Sink, on
 from penstock.errors import ConfigError
 from penstock.events import Accepted, Ehlo, Event, Helo, MailFrom, RcptTo, Submission, Verb
-from penstock.events.binding import BUILT_IN, DEFAULT, Bindings, Plug
+from penstock.events.binding import Bindings
+from penstock.events.plug import BUILT_IN, DEFAULT, Plug
 from penstock.events.sink import marks_of, settings_type
 from penstock.verdicts import Bounce, Delivered, Disconnect, Reject, Respond
 

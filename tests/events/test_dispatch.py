@@ -13,8 +13,8 @@ import pytest
 from events.harness import Harness, message_work, session_work
 from penstock import Address, Match, Recipient, Sink, on
 from penstock.events import Ehlo, MailFrom, RcptTo, Submission
-from penstock.events.binding import Plug
 from penstock.events.dispatch import Outcome
+from penstock.events.plug import Plug
 from penstock.verdicts import Defer, Discard, Reject, Rewrite, Verdict
 
 

@@ -11,7 +11,7 @@ from events.harness import MAIL, Harness, addresses, content_of, message_work, s
 from penstock import Address, Match, Recipient, Sink, on
 from penstock.errors import AddressError, FrozenError
 from penstock.events import Accepted, Delivered, EndOfData, LocalDelivery, MailFrom, RcptTo, Submission
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.events.work import MessageWork
 from penstock.mail.message import encode_record
 

@@ -13,8 +13,9 @@ from typing import Any
 from events.harness import MAIL, FakeBackplane, Harness, KeptLog, content_of, message_work
 from penstock import Sink, on
 from penstock.events import Ehlo, Helo, LocalDelivery, Submission, Verb
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.dispatch import Dispatcher
+from penstock.events.plug import Plug
 from penstock.events.work import MessageWork
 from penstock.storage.memory import MemorySpool
 from penstock.transport.pipeline import Parts, Transport, TransportSettings

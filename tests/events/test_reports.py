@@ -9,7 +9,7 @@ from typing import Any
 from events.harness import Harness, message_work
 from penstock import Match, Sink, on
 from penstock.events import Accepted
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.verdicts import Reject
 
 

@@ -7,7 +7,7 @@ import time
 from events.harness import Harness, message_work
 from penstock import Match, Recipient, Sink, on
 from penstock.events import Delivered, LocalDelivery, Submission
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.events.views import MessageSnapshot
 from penstock.mail.content import MemoryContent
 

@@ -17,7 +17,8 @@ from events.harness import Harness, message_work, session_work
 from penstock import Address, Recipient, Sink, on
 from penstock.errors import ConfigError
 from penstock.events import Accepted, RcptTo
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
+from penstock.events.plug import Plug
 from penstock.verdicts import Defer, Reject
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock import Sink
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.dispatch import Dispatcher
+from penstock.events.plug import Plug
 from penstock.events.work import MessageWork
 from penstock.hosts.smtp.connection import Connection
 from penstock.hosts.smtp.host import Services, SessionLimits, SmtpHost, SmtpSettings

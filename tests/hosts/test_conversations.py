@@ -10,7 +10,7 @@ import pytest
 
 from conversations import runner
 from hosts.running import Running
-from penstock.events.binding import BUILT_IN, Plug
+from penstock.events.plug import BUILT_IN, Plug
 from penstock.sinks.discard import Discard
 from penstock.sinks.recipients import DomainRecipients, LocalRecipients, LocalRecipientsSettings
 from penstock.sinks.relay import Relay, RelaySettings

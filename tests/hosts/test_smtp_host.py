@@ -26,7 +26,7 @@ from penstock.events import (
     SessionEnded,
     Verb,
 )
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.hosts.smtp.session import shown
 from penstock.verdicts import Defer, Delay, Delivered, Discard, Disconnect, Quarantine, Reject, Respond, Rewrite, Verdict
 

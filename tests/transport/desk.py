@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from hosts.running import Node
 from penstock import Address, Recipient, Sink
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.dispatch import Dispatcher
+from penstock.events.plug import Plug
 from penstock.events.work import MessageWork
 from penstock.mail.content import MemoryContent
 from penstock.mail.envelope import Envelope

@@ -14,7 +14,7 @@ from hosts.running import Running
 from penstock import Sink, on
 from penstock.errors import StorageFull
 from penstock.events import Categorized, Item, PostCategorize, PreCategorize, Resolve, Submission
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.mail.message import decode_record
 from penstock.storage.base import Change
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool

@@ -12,7 +12,7 @@ import pytest
 from hosts.running import Running
 from penstock import Sink, on
 from penstock.events import LocalDelivery, Route, RoutesChanged, Tracked
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.sinks.routing import DomainRoute, Routing, RoutingSettings
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
 from penstock.storage.memory import MemorySpool

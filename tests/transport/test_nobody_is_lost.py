@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hosts.running import Node
 from penstock import Address, Recipient, Sink, on
 from penstock.events import Categorized, LocalDelivery, PostCategorize, PreCategorize, Resolve, Route, Submission
-from penstock.events.binding import Bindings, Plug
+from penstock.events.binding import Bindings
 from penstock.events.dispatch import Dispatcher
+from penstock.events.plug import Plug
 from penstock.events.work import MessageWork
 from penstock.mail.content import MemoryContent
 from penstock.mail.envelope import Envelope

@@ -12,7 +12,7 @@ import pytest
 from penstock import Address, Sink, on
 from penstock.errors import StorageDamaged, StorageFull
 from penstock.events import Bounce, DelayNotice, SuccessNotice
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.mail.message import decode_record
 from penstock.mail.reply import Reply
 from penstock.mail.report import ReportSettings

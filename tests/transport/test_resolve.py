@@ -10,7 +10,7 @@ import pytest
 from hosts.running import Running
 from penstock import Sink, on
 from penstock.events import Bounce, Expanded, Item, LocalDelivery, Resolve, Submission
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.mail.message import decode_record
 from transport.directories import Box, Directory, forwarded, rewritten
 from transport.sinks import deliver_one, empty

@@ -14,7 +14,7 @@ from hosts.running import Running, until
 from penstock import Sink, on
 from penstock.errors import PenstockError
 from penstock.events import EndOfData, LocalDelivery, Submission
-from penstock.events.binding import Plug
+from penstock.events.plug import Plug
 from penstock.storage.embedded import EmbeddedSettings, EmbeddedSpool
 from penstock.transport.stage import Stage, move
 from penstock.verdicts import Defer, Delivered, Drop, Quarantine

@@ -19,7 +19,8 @@ from ..config import Config, load, plugs
 from ..config.outbound import resolver_settings
 from ..delivery.resolver import Resolver
 from ..errors import ConfigError, PenstockError
-from ..events.binding import Bindings, Plug
+from ..events.binding import Bindings
+from ..events.plug import Plug
 from .warnings import warnings
 
 

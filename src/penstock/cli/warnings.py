@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..config.outbound import is_hop
-from ..events.binding import Plug
+from ..events.plug import Plug
 from ..events.rule import Match
 from ..mail.nexthop import NextHop
 from ..sinks import Archive, Drop, Maildir

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..events.binding import Plug
+from ..events.plug import Plug
 from ..events.rule import Match
 from ..events.sink import Sink, marks_of, settings_type
 from ..observe.log import get_log

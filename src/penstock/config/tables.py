@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..events.binding import BUILT_IN
 from ..events.event import Event
+from ..events.plug import BUILT_IN
 from ..events.rule import Match
 from .outbound import is_hop
 from .schema import BindingTable, Config, DomainTable

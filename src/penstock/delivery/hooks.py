@@ -5,7 +5,8 @@ The chains are looked up once a session, so a session keeps those that it began 
 
 from __future__ import annotations
 
-from ..events.binding import Bindings, Chain
+from ..events.binding import Bindings
+from ..events.chain import Chain
 from ..events.dispatch import Dispatcher, Outcome
 from ..events.event import Event
 from ..events.outbound import BeforeData, Connecting, MessageStart, PerRecipient, ServerResponse, SessionEnd, SessionStart

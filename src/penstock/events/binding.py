@@ -17,59 +17,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from ..errors import ConfigError
 from .catalog import CATALOG, Event, Verb
-from .rule import Match, Test, compile_match
-from .sink import Mark, Sink, marks_of
+from .chain import EMPTY, Chain
+from .plug import LAST, Counters, Plug
+from .rule import Test, compile_match
+from .sink import Mark, marks_of
 from .verdict import Verdict
 from .work import Scope
 
-Mode = Literal["inline", "loop", "thread"]
-OnError = Literal["defer", "reject", "continue"]
-BUILT_IN, DEFAULT, LAST = 16384, 24575, 32767
-
-
-@dataclass(frozen=True, slots=True)
-class Plug:
-    """A sink and how it is to be bound; what one ``[[binding]]`` table says.
-
-    Args:
-        name: unique.
-        sink: the object.
-        priority: 0 to 32767; 0 is asked first, the built-in policy is at 16384.
-        match: conditions, all of which must hold; None for all events.
-        timeout: seconds that a handler may take.
-        on_error: what becomes of a question whose handler fails: "defer", "reject" or "continue".
-        run_in: "loop", "thread", or "" for what suits the handler: ``async def`` on the loop, ``def`` in a thread.
-        where: where it is written, for errors.
-        threads: how many calls of plain ``def`` handlers run at once; a further one waits.
-    """
-
-    name: str
-    sink: Sink[Any]
-    priority: int = DEFAULT
-    match: Match | None = None
-    timeout: float = 30.0
-    on_error: OnError = "defer"
-    run_in: str = ""
-    where: str = ""
-    threads: int = 4
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a binding did: times asked, times its conditions held, verdicts, errors, and seconds spent in its handler.
-
-    ``late`` are the calls that run on after their deadline just now, ``waiting`` the reports that wait to be told, and ``dropped`` those
-    that were not told since too many waited.
-    """
-
-    asked: int = 0
-    matched: int = 0
-    verdicts: int = 0
-    errors: int = 0
-    seconds: float = 0.0
-    late: int = 0
-    waiting: int = 0
-    dropped: int = 0
+Mode = Literal["inline", "loop", "thread", "process"]
 
 
 @dataclass(slots=True)
@@ -93,9 +48,6 @@ class Binding:
         return f"{self.name}:{self.method}"
 
 
-Chain = tuple[Binding, ...]
-
-
 class Bindings:
     """All bindings of one generation of the configuration; never changed once it is built.
 
@@ -108,16 +60,16 @@ class Bindings:
         self.plugs = tuple(plugs)
         self.all = sorted((b for plug in plugs for b in _bind(plug)), key=lambda b: b.plug.priority)
         events = {b.event for b in self.all if b.event is not Verb}
-        self.chains: dict[type[Event], Chain] = {e: tuple(b for b in self.all if b.event is e) for e in events}
+        self.chains: dict[type[Event], Chain] = {e: Chain([b for b in self.all if b.event is e]) for e in events}
         keywords = {b.keyword for b in self.all if b.keyword}
-        self.verbs: dict[str, Chain] = {k: tuple(b for b in self.all if b.keyword == k) for k in keywords}
+        self.verbs: dict[str, Chain] = {k: Chain([b for b in self.all if b.keyword == k]) for k in keywords}
         marks = [(plug, mark) for plug in plugs for _, mark in marks_of(type(plug.sink))]
         self.advertised = list(dict.fromkeys(mark.advertise for _, mark in marks if mark.advertise))
         _check_names(plugs)
 
     def chain(self, event: type[Event]) -> Chain:
         """The bindings of an event, in the order in which they are asked."""
-        return self.chains.get(event, ())
+        return self.chains.get(event, EMPTY)
 
 
 def _check_names(plugs: Sequence[Plug]) -> None:

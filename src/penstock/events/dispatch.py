@@ -15,7 +15,8 @@ from typing import Any
 
 from ..errors import SinkError, StorageDamaged
 from ..observe.log import Log
-from .binding import Binding, Chain
+from .binding import Binding
+from .chain import Chain
 from .event import Event
 from .running import Runner, Seldom
 from .verdict import Defer, Reject, Verdict

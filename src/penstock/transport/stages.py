@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..events.binding import Chain
 from ..events.catalog import Event, Submission
+from ..events.chain import EMPTY, Chain
 from ..events.dispatch import Outcome, Step
 from ..events.reports import Step as Tracking
 from ..events.transit import Categorized, PostCategorize, PreCategorize, Resolve
@@ -149,7 +149,7 @@ class Stages:
         """Categorized without bindings: only what directories said of variants counts."""
         if not work.record.variants and not any(r.variant for r in work.record.envelope.recipients):
             return self.proceed(work, Stage.CATEGORIZED)
-        question = Question((), partial(_categorized, self._shop), Stage.CATEGORIZED)
+        question = Question(EMPTY, partial(_categorized, self._shop), Stage.CATEGORIZED)
         return self._conclude(question, stage, [(work, Outcome())])
 
     def _tell_quarantined(self, work: MessageWork, outcome: Outcome) -> Step:

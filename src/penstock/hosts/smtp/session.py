@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...events import catalog as events
 from ...events import verdict as v
-from ...events.binding import Chain
+from ...events.chain import Chain
 from ...events.dispatch import PROCEED, Outcome, Step
 from ...events.work import Facts, MessageWork, SessionWork
 from ...mail.envelope import Envelope
