@@ -1,0 +1,1 @@
+"""Sessions and messages kept in a file, to be gone through again with other sinks."""
