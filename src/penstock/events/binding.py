@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from ..errors import ConfigError
 from .catalog import CATALOG, Event, Verb
 from .chain import EMPTY, Chain
+from .live import Uses
 from .plug import LAST, Counters, Plug
 from .rule import Test, compile_match
 from .sink import Mark, marks_of
@@ -54,10 +55,12 @@ class Bindings:
     ``chains`` has the tuple of each event in order; ``verbs`` those of Verb, by keyword; ``advertised`` the EHLO lines of new verbs.
     """
 
-    __slots__ = ("advertised", "all", "chains", "plugs", "verbs")
+    __slots__ = ("advertised", "all", "chains", "generation", "plugs", "uses", "verbs")
 
     def __init__(self, plugs: Sequence[Plug]) -> None:
         self.plugs = tuple(plugs)
+        # Which one it is, counted in its process, and who still works with it.
+        self.generation, self.uses = 1, Uses()
         self.all = sorted((b for plug in plugs for b in _bind(plug)), key=lambda b: b.plug.priority)
         events = {b.event for b in self.all if b.event is not Verb}
         self.chains: dict[type[Event], Chain] = {e: Chain([b for b in self.all if b.event is e]) for e in events}
