@@ -148,7 +148,7 @@ DOMAIN = '[domain."example.com"]\n'
         (LISTENER + "[retry]\njitter = 1\n", "retry", "a jitter from 0 to below 1"),
         (LISTENER + "[retry]\nintervals = [0]\n", "retry.intervals", "an interval is above 0"),
         (LISTENER + SHIELD + "timeout = inf\n", "binding.x.timeout", "inf is not a duration"),
-        (LISTENER + SHIELD + 'run_in = "process"\n', "binding.x.run_in", "'process' is not available yet"),
+        (LISTENER + SHIELD + 'run_in = "cloud"\n', "binding.x.run_in", "invalid enum value 'cloud'"),
         (LISTENER + SHIELD + 'match = { listener = "smpt" }\n', "binding.x.match.listener", "there is no listener 'smpt'"),
         (LISTENER + SHIELD + 'match = { listener = ["mx", "sub*"] }\n', "binding.x.match.listener", "there is no listener 'sub*'"),
         (LISTENER + SHIELD.replace('"x"', '""'), "binding.", "'' is no name for a binding"),

@@ -252,9 +252,8 @@ def test_what_could_never_work_is_refused(tmp_path: Path, source: str, binding: 
 def test_a_name_stands_for_one_binding(tmp_path: Path) -> None:
     """Counters, logs and the memory of what was done go by the name."""
     (tmp_path / "penstock.toml").write_text(HEAD + '[[binding]]\nname = "a"\nsink = "penstock.sinks:ShieldsUp"\n' * 2)
-    found = plugs(load(tmp_path / "penstock.toml"))
-    with pytest.raises(ConfigError, match="two bindings with the name 'a'"):
-        Bindings(found)
+    with pytest.raises(ConfigError, match="two bindings with the name 'a'; both are in this file"):
+        plugs(load(tmp_path / "penstock.toml"))
 
 
 def test_a_disabled_binding_is_not_even_imported(tmp_path: Path) -> None:

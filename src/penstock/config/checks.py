@@ -11,7 +11,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from ..errors import AddressError, ConfigError
-from ..events.rule import Strings, glob
+from ..events.pattern import glob
+from ..events.rule import Strings
 from ..mail.address import Address
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, ServerTable
 from .sending_checks import check_sending
@@ -29,7 +30,7 @@ def check(config: Config) -> None:
     for domain, table in config.domains.items():
         _check_domain(config, domain, table, f'{place}: domain."{domain}"')
     for binding in config.bindings:
-        _check_binding(config, binding, f"{place}: binding.{binding.name}")
+        check_binding(config, binding, f"{place}: binding.{binding.name}")
 
 
 def known_listeners(names: Iterable[str], asked: Strings | None, where: str) -> None:
@@ -108,7 +109,8 @@ def _leads_into(template: Path, folder: Path) -> bool:
     return all(glob(re.sub(r"\{\w*\}", "*", written)).fullmatch(there) for written, there in pairs)
 
 
-def _check_binding(config: Config, binding: BindingTable, place: str) -> None:
+def check_binding(config: Config, binding: BindingTable, place: str) -> None:
+    """Refuses a binding that does not fit what else is configured. Raises ConfigError."""
     names = [listener.name for listener in config.listeners]
     if not binding.name.isprintable() or not binding.name.strip():
         raise ConfigError(place, f"{binding.name!r} is no name for a binding", "the log and 'penstock bindings' call it by its name")
@@ -117,8 +119,6 @@ def _check_binding(config: Config, binding: BindingTable, place: str) -> None:
             raise ConfigError(f"{place}.listeners", f"there is no listener {name!r}", f"there are: {', '.join(names)}")
     if binding.match is not None:
         known_listeners(names, binding.match.listener, f"{place}.match.listener")
-    if binding.run_in == "process":
-        raise ConfigError(f"{place}.run_in", "'process' is not available yet", "use 'loop' or 'thread', or leave it out")
 
 
 def _check_host(name: str, where: str, hint: str) -> None:

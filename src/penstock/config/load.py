@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from .checks import check
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, ServerTable
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
-from .values import Duration, Endpoint, Rate, Secret, Size, located
+from .values import Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
 
 T = TypeVar("T")
 _TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "listener", "domain", "route", "binding")
@@ -46,6 +46,7 @@ def load(path: Path) -> Config:
         domains=_named(raw, "domain", DomainTable, place),
         routes=_named(raw, "route", RouteTable, place, path.absolute().parent),
         bindings=_list(raw, "binding", BindingTable, place),
+        raw_bindings=raw.get("binding", []),
     )
     check(config)
     return config
@@ -112,7 +113,7 @@ def _choices(cls: type[Any], key: str) -> str:
 
 
 def _decode(folder: Path | None, kind: type[Any], value: object) -> object:
-    if kind in (Duration, Size, Endpoint, Rate):
+    if kind in (Duration, Size, Endpoint, Rate, Percent, Moment):
         return kind.parse(value)
     if kind is Secret:
         return Secret.parse(value, folder)

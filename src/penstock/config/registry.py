@@ -9,66 +9,128 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from ..events.plug import Plug
+from ..events.plug import CanarySettings, Plug, Provenance
 from ..events.rule import Match
 from ..events.sink import Sink, marks_of, settings_type
 from ..observe.log import get_log
 from .checks import known_listeners
+from .controls import Canary
+from .faults import faults_of_the_user
+from .kept import Kept, read
 from .load import convert
 from .schema import BindingTable, Config
+from .sources import Written, changes_path, in_files, live_place, with_changes, with_control
 from .tables import shipped_bindings
+from .values import Percent
 
 GROUP = "penstock.sinks"
 
 
-def plugs(config: Config) -> list[Plug]:
-    """All sinks of a configuration, made and ready to be bound. Raises ConfigError for what cannot be imported or does not fit."""
-    folder = str(config.path.parent)
-    for path in (folder, str(config.path.parent / "sinks")):
-        if path not in sys.path:
-            sys.path.insert(0, path)
-    shipped = [_plug(config, table, where) for table, where in shipped_bindings(config)]
-    own = [_plug(config, table, "") for table in config.bindings if table.enabled]
-    return [*shipped, *own]
-
-
-def _plug(config: Config, table: BindingTable, carries_out: str) -> Plug:
-    """The sink of a binding, made.
+def plugs(config: Config, kept: Kept | None = None) -> list[Plug]:
+    """All sinks of a configuration, made and ready to be bound: those of the tables, the files, the packages, and the live changes.
 
     Args:
         config: the configuration.
-        table: the binding.
-        carries_out: the key that the binding carries out, where errors belong that it causes; "" for a binding of the user's.
+        kept: the live changes; None for those that are kept.
+
+    Raises: ConfigError for what cannot be imported or does not fit.
     """
-    where = f"{config.path}: {carries_out or f'binding.{table.name}'}"
-    cls = find_sink(table.sink, where if carries_out else f"{where}.sink")
-    match = table.match
-    if table.listeners:
-        if match is not None and match.listener is not None:
-            raise ConfigError(f"{where}.match", "'listeners' and 'match.listener' both name listeners; use one of them")
-        match = replace(match or Match(), listener=table.listeners)
+    find_modules(config)
+    changes = read(changes_path(config)) if kept is None else kept
+    shipped = [_shipped(config, table, key, changes) for table, key in shipped_bindings(config)]
+    own = [_own(config, one) for one in with_changes(config, in_files(config), changes)]
+    return [plug for plug in (*shipped, *own) if plug is not None and plug.enabled]
+
+
+def find_modules(config: Config) -> None:
+    """Lets Python find the user's modules beside the file, and in the folder ``sinks`` there."""
+    for path in (str(config.path.parent), str(config.path.parent / "sinks")):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+
+
+def _shipped(config: Config, table: BindingTable, key: str, kept: Kept) -> Plug:
+    """The plug of a binding that carries out a table; errors that it causes belong to that table's key."""
+    where = f"{config.path}: {key}"
+    override = kept.bindings.get(table.name)
+    if override is None:
+        return _plug(config, table, Place(where, where, where), Provenance("built-in"))
+    changed = with_control(table, override, live_place(changes_path(config), table.name))
+    return _plug(config, changed, Place(where, where, where), Provenance("built-in", override.by, override.at))
+
+
+def _own(config: Config, one: Written) -> Plug | None:
+    """The plug of a binding of the user's; None for one that is switched off and cannot even be imported."""
+    place = Place(one.where, f"{one.where}.sink", f"{one.where}.settings")
+    if one.table.enabled:
+        return _plug(config, one.table, place, one.provenance)
+    try:
+        return _plug(config, one.table, place, one.provenance)
+    except ConfigError:
+        return None
+
+
+class Place(NamedTuple):
+    """Where a binding is written, and its sink, and its settings: for errors."""
+
+    table: str
+    sink: str
+    settings: str
+
+
+def _plug(config: Config, table: BindingTable, place: Place, provenance: Provenance) -> Plug:
+    """The sink of a binding, made. Raises ConfigError."""
+    cls = find_sink(table.sink, place.sink)
     for method, mark in marks_of(cls):
         if mark.match is not None:
-            known_listeners([one.name for one in config.listeners], mark.match.listener, f"{where}: {cls.__qualname__}.{method}")
+            names = [one.name for one in config.listeners]
+            known_listeners(names, mark.match.listener, f"{place.table}: {cls.__qualname__}.{method}")
     return Plug(
         name=table.name,
-        sink=_make(cls, table, where if carries_out else f"{where}.settings", config.path.parent),
+        sink=_make(cls, table, place.settings, config.path.parent),
         priority=table.priority,
-        match=match,
+        match=_match(table, place.table),
         timeout=float(table.timeout),
         on_error=table.on_error,
         run_in=table.run_in,
+        where=place.table,
         threads=table.threads,
-        where=where,
+        concurrency=table.concurrency,
+        enabled=table.enabled,
+        mode=table.mode,
+        canary=canary(table, place.table),
+        sample=float(table.sample),
+        expires=float(table.expires),
+        max_firings=table.max_firings,
+        breaker=table.breaker.settings(),
+        process=table.process.settings(),
+        import_path=table.sink,
+        provenance=provenance,
     )
+
+
+def _match(table: BindingTable, where: str) -> Match | None:
+    """The conditions, with the listeners that are named beside them. Raises ConfigError when both name listeners."""
+    if not table.listeners:
+        return table.match
+    if table.match is not None and table.match.listener is not None:
+        raise ConfigError(f"{where}.match", "'listeners' and 'match.listener' both name listeners; use one of them")
+    return replace(table.match or Match(), listener=table.listeners)
+
+
+def canary(table: BindingTable, where: str) -> CanarySettings | None:
+    """How a canary is tried, written as a percentage or a table. Raises ConfigError."""
+    if table.canary is None or not isinstance(table.canary, str):
+        return table.canary.settings() if table.canary else None
+    try:
+        return Canary(Percent.parse(table.canary)).settings()
+    except ValueError as error:
+        raise ConfigError(f"{where}.canary", str(error)) from None
 
 
 def find_sink(name: str, where: str) -> type[Sink[Any]]:
@@ -77,7 +139,7 @@ def find_sink(name: str, where: str) -> type[Sink[Any]]:
         found = _entry_point(name, where)
     else:
         module_name, _, attribute = name.partition(":")
-        with _faults_of_the_user(where, f"{module_name!r} cannot be imported"):
+        with faults_of_the_user(where, f"{module_name!r} cannot be imported"):
             module = importlib.import_module(module_name)
         try:
             found = getattr(module, attribute)
@@ -98,47 +160,35 @@ def _entry_point(name: str, where: str) -> object:
     if len(entries) > 1:
         raise ConfigError(where, f"several installed packages offer a sink {name!r}", f"write one of: {', '.join(sorted(entries))}")
     value, entry = entries.popitem()
-    with _faults_of_the_user(where, f"the sink {name!r} of an installed package, {value}, cannot be loaded"):
+    with faults_of_the_user(where, f"the sink {name!r} of an installed package, {value}, cannot be loaded"):
         return entry.load()
 
 
-@contextmanager
-def _faults_of_the_user(where: str, what: str) -> Iterator[None]:
-    """Makes a ConfigError of whatever somebody else's code raises.
-
-    That includes SystemExit: a script without its ``if __name__ == "__main__"`` would end this command with its own exit code, 0 perhaps.
-    """
-    try:
-        yield
-    except (ConfigError, KeyboardInterrupt):
-        raise
-    except SystemExit as error:
-        raise ConfigError(where, f"{what}: it calls sys.exit({error.code!r})", "a sink leaves the process alone") from error
-    except BaseException as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(where, f"{what}: {type(error).__name__}{f': {text}' if text else ''}", _place_of(error)) from error
-
-
-def _place_of(error: BaseException) -> str:
-    """The line that raised, as a hint; "" when it was one of Python's own."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    ours = str(Path(__file__).parent)
-    theirs = [frame for frame in frames if not frame.filename.startswith(ours) and "importlib" not in frame.filename]
-    return f"raised in {theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
-
-
 def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path) -> Sink[Any]:
+    """The sink; only its shell, which is never called, where it is to live in another process or is switched off."""
     wanted = settings_type(cls)
     if wanted is None and table.settings:
         raise ConfigError(where, f"{cls.__name__} takes no settings", f"declare them: class {cls.__name__}(Sink[YourSettings])")
     if wanted is not None and not is_dataclass(wanted):
         raise ConfigError(where, f"the settings of {cls.__name__} are no dataclass: {wanted!r}")
-    with _faults_of_the_user(where, f"{cls.__name__} cannot be made"):
+    with faults_of_the_user(where, f"{cls.__name__} cannot be made"):
         settings = () if wanted is None else (convert(table.settings, wanted, where, folder),)
-        try:
-            sink = cls(*settings)
-        except ValueError as error:
-            # How a sink says that a value is out of the question: its own words are enough.
-            raise ConfigError(where, str(error) or f"{cls.__name__} refuses its settings") from error
+        sink = _shell(cls, *settings) if table.run_in == "process" or not table.enabled else _called(cls, where, *settings)
         sink.log = get_log(binding=table.name)
     return sink
+
+
+def _called(cls: type[Sink[Any]], where: str, *settings: object) -> Sink[Any]:
+    try:
+        return cls(*settings)
+    except ValueError as error:
+        # How a sink says that a value is out of the question: its own words are enough.
+        raise ConfigError(where, str(error) or f"{cls.__name__} refuses its settings") from error
+
+
+def _shell(cls: type[Sink[Any]], *settings: object) -> Sink[Any]:
+    """An object of the class of which no line has run: what its ``__init__`` does belongs into the sink's own process."""
+    shell = object.__new__(cls)
+    if settings:
+        shell.settings = settings[0]
+    return shell

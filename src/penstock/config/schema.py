@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..events.rule import Match
+from .controls import Breaker, Canary, Process
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
-from .values import Duration, Endpoint, Size, located
+from .values import Duration, Endpoint, Moment, Percent, Size, located
 
 
 @dataclass(slots=True)
@@ -29,6 +30,8 @@ class ServerTable:
         workers: processes; 0 for one a core.
         recipient_delimiter: what follows it in a local part is detail, not name, as in alice+lists; "" for none.
         drain: how long transactions under way may take when the server stops.
+        bindings: a folder of further files with ``[[binding]]`` tables, read in order of their names; it need not be there.
+        packages: names of installed packages' entry points in the group ``penstock.bindings``, whose bindings are taken.
     """
 
     hostname: str = field(default_factory=socket.getfqdn)
@@ -39,6 +42,8 @@ class ServerTable:
     workers: int = 0
     recipient_delimiter: str = "+"
     drain: Duration = Duration(300)
+    bindings: Path = Path("bindings.d")
+    packages: list[str] = field(default_factory=list)
 
     @property
     def worker_count(self) -> int:
@@ -137,9 +142,17 @@ class BindingTable:
         match: conditions, all of which must hold.
         timeout: how long a handler may take.
         on_error: what becomes of a question whose handler fails.
-        run_in: "loop" or "thread"; by default ``async def`` runs on the loop and ``def`` in a thread.
+        run_in: "loop", "thread" or "process"; by default ``async def`` runs on the loop and ``def`` in a thread.
         threads: how many calls of plain ``def`` handlers run at once in a worker; a further one waits.
-        enabled: false to leave it out.
+        concurrency: how many calls of all its handlers run at once in a worker; a further one waits. 0 for any number.
+        enabled: false to ask it nothing.
+        mode: "shadow" asks it about a copy and only compares what it says.
+        canary: the part of the traffic that it is asked about while it is tried; none for all.
+        sample: the part of messages that it is asked about, chosen by id; of sessions where there is no message yet.
+        expires: from when on it is asked nothing; 0 for never.
+        max_firings: calls in each worker after which it is asked nothing more; 0 for any number.
+        breaker: when a binding that keeps failing is left alone, and for how long.
+        process: what its process may take, with ``run_in = "process"``.
         settings: the sink's own settings.
     """
 
@@ -150,10 +163,17 @@ class BindingTable:
     match: Match | None = None
     timeout: Duration = Duration(30)
     on_error: Literal["defer", "reject", "continue"] = "defer"
-    # "process" is known so that the error can say that it is to come.
     run_in: Literal["", "loop", "thread", "process"] = ""
     threads: int = 4
+    concurrency: int = 0
     enabled: bool = True
+    mode: Literal["active", "shadow"] = "active"
+    canary: str | Canary | None = None
+    sample: Percent = Percent(100)
+    expires: Moment = Moment(0)
+    max_firings: int = 0
+    breaker: Breaker = field(default_factory=Breaker)
+    process: Process = field(default_factory=Process)
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -180,7 +200,8 @@ class Config:
         listeners: by name.
         domains: by name, in lower case.
         routes: by pattern, in lower case.
-        bindings: in the order of the file.
+        bindings: those of the file, in its order; ``sources`` knows of the others.
+        raw_bindings: their tables as they were read.
     """
 
     path: Path
@@ -196,6 +217,7 @@ class Config:
     domains: dict[str, DomainTable]
     routes: dict[str, RouteTable]
     bindings: list[BindingTable]
+    raw_bindings: list[dict[str, Any]]
 
     def resolve(self, path: Path | str) -> Path:
         """A path of the file, taken from the file's folder."""

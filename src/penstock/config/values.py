@@ -1,18 +1,23 @@
-"""The values that administrators write as text: durations, sizes, addresses to listen on."""
+"""The values that administrators write as text: durations, sizes, percentages, dates, addresses to listen on."""
 
 from __future__ import annotations
 
 import os
 import re
+from datetime import date, datetime, time
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Self
+
+from ..events.secret import Secret
+
+__all__ = ["Duration", "Endpoint", "Moment", "Percent", "Rate", "Secret", "Size", "located"]
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 # Without brackets nobody could tell the port of an IPv6 address from its last part.
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+)):([0-9]{1,5})")
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([A-Za-z]+)\s*")
-_FROM_ENVIRONMENT = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+_PERCENT = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%?\s*")
 _SECONDS = {
     "": 1.0, "ms": 0.001,
     "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -76,30 +81,42 @@ class Rate(float):
         return cls(float(found[1]) / _SECONDS[found[2].lower()])
 
 
-class Secret(str):
-    """A password or key: ``"${env:NAME}"`` or ``{ file = "PATH" }``, or the text itself; never shown by repr."""
+class Percent(float):
+    """A part of the traffic, written as ``"10%"``, ``"0.5 %"``, or a number of percent."""
 
     @classmethod
-    def parse(cls, value: object, folder: Path | None = None) -> Self:
-        """Raises ValueError with where it cannot be had from; never with the secret."""
-        if isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], str):
-            path = located(folder, value["file"]) if folder else Path(value["file"])
-            try:
-                return cls(path.read_text("utf-8").strip())
-            except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"the file {path} cannot be read: {type(error).__name__}") from None
-        if not isinstance(value, str):
-            raise ValueError('a secret is text, "${env:NAME}" or { file = "PATH" }')
-        found = _FROM_ENVIRONMENT.fullmatch(value)
-        if not found:
-            return cls(value)
-        try:
-            return cls(os.environ[found[1]])
-        except KeyError:
-            raise ValueError(f"there is no environment variable {found[1]}") from None
+    def parse(cls, value: object) -> Self:
+        """Raises ValueError with what a percentage looks like."""
+        found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+        number = float(found[1]) if found else value
+        # Written so that "nan", which compares with nothing, fails too.
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= 100:
+            raise ValueError(f"{value!r} is not a percentage, such as '10%'")
+        return cls(number)
 
-    def __repr__(self) -> str:
-        return "'***'" if self else "''"
+
+class Moment(float):
+    """Seconds since 1970, written as a date and time, ``2027-01-31T18:00:00Z``, or a date, which means its first moment.
+
+    Without an offset it is local time, as in all that the administrator reads beside it; 0 or "" stands for never.
+    """
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Raises ValueError with what a date looks like."""
+        if value in ("", 0) and not isinstance(value, bool):
+            return cls(0)
+        moment = value
+        try:
+            if isinstance(value, str):
+                moment = datetime.fromisoformat(value)
+            elif isinstance(value, date) and not isinstance(value, datetime):
+                moment = datetime.combine(value, time.min)
+            if isinstance(moment, datetime):
+                return cls(moment.timestamp())
+        except (ValueError, OverflowError, OSError):
+            pass
+        raise ValueError(f"{str(value)[:40]!r} is not a date, such as 2027-01-31 or 2027-01-31T18:00:00Z")
 
 
 class Endpoint(str):
