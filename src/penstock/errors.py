@@ -7,6 +7,7 @@
     ├── FrozenError            a sink tried to change what it may only look at
     ├── SinkError              a sink failed, or answered what its event does not admit
     │   └── SinkTimeout        a sink did not answer before its deadline
+    ├── ClientGone             the client went away in the middle of a dialogue (also a ConnectionError)
     ├── ProtocolError
     │   ├── LocalProtocolError     our side used a protocol machine wrongly
     │   └── RemoteProtocolError    the other side broke the protocol; carries the reply it deserves
@@ -77,6 +78,10 @@ class SinkError(PenstockError):
 
 class SinkTimeout(SinkError):
     """A sink did not answer before its deadline."""
+
+
+class ClientGone(PenstockError, ConnectionError):
+    """The client went away, or broke the protocol, while a handler waited for its next line; no fault of the sink's."""
 
 
 class ProtocolError(PenstockError):

@@ -1,6 +1,7 @@
 """The verdicts, where a sink author finds them: ``from penstock.verdicts import Reject``."""
 
 from .events.verdict import (
+    Authenticated,
     Bounce,
     Defer,
     Delay,
@@ -31,6 +32,7 @@ from .events.verdict_transit import (
 )
 
 __all__ = [
+    "Authenticated",
     "Addresses",
     "Allow",
     "Bounce",

@@ -98,4 +98,4 @@ def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSett
     )
     built_in = ServerSettings(config.server.hostname).table
     verbs = frozenset(bindings.verbs) - frozenset(built_in)
-    return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs), sessions, hops=table.hops)
+    return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs, mechanisms=tuple(bindings.mechanisms)), sessions, hops=table.hops)

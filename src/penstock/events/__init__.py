@@ -2,6 +2,8 @@
 
 from .catalog import (
     Accepted,
+    Auth,
+    Authenticated,
     Connected,
     Data,
     Delivered,
@@ -51,6 +53,8 @@ from .transit import (
 
 __all__ = [
     "Accepted",
+    "Auth",
+    "Authenticated",
     "BeforeData",
     "Bounce",
     "Categorized",

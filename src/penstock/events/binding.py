@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ..errors import ConfigError
-from .catalog import CATALOG, Event, Verb
+from .catalog import CATALOG, Auth, Event, Verb
 from .chain import EMPTY, Chain
 from .live import Uses
 from .plug import LAST, Counters, Plug
@@ -52,23 +52,28 @@ class Binding:
 class Bindings:
     """All bindings of one generation of the configuration; never changed once it is built.
 
-    ``chains`` has the tuple of each event in order; ``verbs`` those of Verb, by keyword; ``advertised`` the EHLO lines of new verbs.
+    ``chains`` has the tuple of each event in order; ``verbs`` those of Verb, by keyword; ``mechanisms`` those of
+    Auth, by mechanism; ``advertised`` the EHLO lines of new verbs.
     """
 
-    __slots__ = ("advertised", "all", "chains", "generation", "plugs", "uses", "verbs")
+    __slots__ = ("advertised", "all", "chains", "generation", "mechanisms", "plugs", "uses", "verbs")
 
     def __init__(self, plugs: Sequence[Plug]) -> None:
         self.plugs = tuple(plugs)
         # Which one it is, counted in its process, and who still works with it.
         self.generation, self.uses = 1, Uses()
         self.all = sorted((b for plug in plugs for b in _bind(plug)), key=lambda b: b.plug.priority)
-        events = {b.event for b in self.all if b.event is not Verb}
+        events = {b.event for b in self.all} - {Auth, Verb}
         self.chains: dict[type[Event], Chain] = {e: Chain([b for b in self.all if b.event is e]) for e in events}
-        keywords = {b.keyword for b in self.all if b.keyword}
-        self.verbs: dict[str, Chain] = {k: Chain([b for b in self.all if b.keyword == k]) for k in keywords}
+        self.verbs = self._by_keyword(Verb)
+        self.mechanisms = self._by_keyword(Auth)
         marks = [(plug, mark) for plug in plugs for _, mark in marks_of(type(plug.sink))]
         self.advertised = list(dict.fromkeys(mark.advertise for _, mark in marks if mark.advertise))
         _check_names(plugs)
+
+    def _by_keyword(self, event: type[Event]) -> dict[str, Chain]:
+        bound = [b for b in self.all if b.event is event]
+        return {keyword: Chain(b for b in bound if b.keyword == keyword) for keyword in sorted({b.keyword for b in bound})}
 
     def chain(self, event: type[Event]) -> Chain:
         """The bindings of an event, in the order in which they are asked."""
@@ -112,7 +117,7 @@ def _bind_one(plug: Plug, method: str, mark: Mark, event: type[Event]) -> Bindin
         except ValueError as error:
             raise ConfigError(f"{plug.where}.match", str(error)) from None
     mode = _mode(place, plug.run_in, inspect.iscoroutinefunction(handler), mark.blocking)
-    return Binding(plug.name, event, handler, method, mode, plug, tests, Scope(plug.name, plug.name), mark.keyword)
+    return Binding(plug.name, event, handler, method, mode, plug, tests, Scope(plug.name, plug.name), mark.keyword or mark.mechanism)
 
 
 def _mode(place: str, run_in: str, is_async: bool, blocking: bool) -> Mode:

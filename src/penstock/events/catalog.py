@@ -13,8 +13,8 @@ from ..mail.envelope import MailParameters, Recipient
 from ..mail.reply import Reply
 from . import verdict as v
 from . import verdict_transit as t
+from .event import Answered, InSession, MessageEvent, OneRecipient, Report, SessionEvent, TransactionEvent
 from .event import Event as Event
-from .event import InSession, MessageEvent, OneRecipient, Report, SessionEvent, TransactionEvent
 from .outbound import BeforeData, Connecting, MessageStart, PerRecipient, ServerResponse, SessionEnd, SessionStart
 from .recipients import as_address, as_recipient
 from .reports import (
@@ -45,20 +45,21 @@ from .transit import (
     SuccessNotice,
 )
 from .views import MessageSnapshot
-from .work import Dialogue, Facts, Scope
+from .work import Dialogue, Exchange, Facts, Scope
+
+# With base64 it stays below the 12288 octets of RFC 4954 §4.
+MAX_CHALLENGE = 8192
 
 
-class Connected(SessionEvent):
+class Connected(SessionEvent, Answered[v.Disconnect | v.Respond | v.Delay]):
     """A client connected; it has not been greeted yet."""
 
-    admits = (v.Disconnect, v.Respond, v.Delay)
     __slots__ = ()
 
 
-class Greeting(SessionEvent):
+class Greeting(SessionEvent, Answered[v.Reject | v.Defer | v.Disconnect]):
     """A well-formed HELO or EHLO."""
 
-    admits = (v.Reject, v.Defer, v.Disconnect)
     __slots__ = ("_extensions", "name", "offered")
 
     def __init__(self, facts: Facts, name: str, extensions: list[str]) -> None:
@@ -96,10 +97,9 @@ class Ehlo(Greeting):
     __slots__ = ()
 
 
-class MailFrom(TransactionEvent):
+class MailFrom(TransactionEvent, Answered[v.Reject | v.Defer | v.Disconnect | v.Rewrite]):
     """MAIL, correct in syntax and sequence (RFC 5321 §4.1.1.2)."""
 
-    admits = (v.Reject, v.Defer, v.Disconnect, v.Rewrite)
     edits = (v.Rewrite,)
     __slots__ = ()
 
@@ -123,10 +123,9 @@ class MailFrom(TransactionEvent):
         self.facts.message.record.envelope.sender = edit
 
 
-class RcptTo(OneRecipient, TransactionEvent):
+class RcptTo(OneRecipient, TransactionEvent, Answered[v.Reject | v.Defer | v.Disconnect | v.Rewrite | v.Discard]):
     """RCPT, correct in syntax and sequence, not yet among the recipients (RFC 5321 §4.1.1.3)."""
 
-    admits = (v.Reject, v.Defer, v.Disconnect, v.Rewrite, v.Discard)
     edits = (v.Rewrite,)
     __slots__ = ()
 
@@ -140,34 +139,30 @@ class RcptTo(OneRecipient, TransactionEvent):
         self.work.address = edit
 
 
-class Data(TransactionEvent):
+class Data(TransactionEvent, Answered[v.Reject | v.Defer | v.Disconnect]):
     """DATA or the first BDAT, before the content comes (RFC 5321 §4.1.1.4, RFC 3030)."""
 
-    admits = (v.Reject, v.Defer, v.Disconnect)
     __slots__ = ()
 
 
-class EndOfHeaders(TransactionEvent):
+class EndOfHeaders(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Disconnect]):
     """The header section is complete; the body may still be coming."""
 
-    admits = (v.Reject, v.Defer, v.Discard, v.Disconnect)
     __slots__ = ()
 
 
-class EndOfData(TransactionEvent):
+class EndOfData(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Quarantine | v.Disconnect]):
     """The whole content is here, and responsibility for it is not taken yet."""
 
-    admits = (v.Reject, v.Defer, v.Discard, v.Quarantine, v.Disconnect)
     __slots__ = ()
 
 
-class Verb(SessionEvent):
+class Verb(SessionEvent, Answered[v.Respond | v.Reject | v.Defer | v.Disconnect]):
     """A verb that somebody registered: a new one, or one of VRFY, EXPN, HELP, NOOP, RSET, QUIT.
 
     ``keyword`` is the verb in upper case, ``line`` the whole command line, ``argument`` what follows the verb.
     """
 
-    admits = (v.Respond, v.Reject, v.Defer, v.Disconnect)
     __slots__ = ("_dialogue", "argument", "keyword", "line")
 
     def __init__(self, facts: Facts, keyword: str, argument: str, dialogue: Dialogue) -> None:
@@ -180,27 +175,71 @@ class Verb(SessionEvent):
     async def read_line(self, prompt: Reply | None = None) -> bytes:
         """Sends the prompt, if any, and returns the client's next line without its line end.
 
-        Raises: RemoteProtocolError when the line is too long; ConnectionError when the client is gone.
+        Raises: RemoteProtocolError when the line is too long; ClientGone when the client is gone.
         """
         return await self._dialogue.line(prompt)
 
     async def read_bytes(self, size: int) -> bytes:
-        """The client's next ``size`` octets, at most 1 MiB. Raises ValueError; ConnectionError when the client is gone."""
+        """The client's next ``size`` octets, at most 1 MiB. Raises ValueError; ClientGone when the client is gone."""
         return await self._dialogue.block(size)
 
 
-class Submission(MessageEvent):
+class Auth(SessionEvent, Answered[v.Authenticated | v.Reject | v.Defer | v.Disconnect]):
+    """AUTH with a mechanism that a sink brings (``@on(Auth, mechanism="X-OTP")``); it was offered in EHLO (RFC 4954).
+
+    ``mechanism`` is its name in upper case, ``initial_response`` what came with the command, decoded, or None.
+    """
+
+    __slots__ = ("_dialogue", "_unread", "initial_response", "mechanism")
+
+    def __init__(self, facts: Facts, mechanism: str, initial_response: bytes | None, dialogue: Exchange) -> None:
+        super().__init__(facts)
+        self.mechanism = mechanism
+        self.initial_response = initial_response
+        self._unread = initial_response
+        self._dialogue = dialogue
+
+    async def challenge(self, text: bytes = b"") -> bytes:
+        """Sends a challenge and returns the client's response, both in plain octets; the wire has them in base64.
+
+        The first call gets the initial response, and sends nothing, when the client sent one with the command.
+
+        Args:
+            text: at most 8192 octets.
+
+        Raises: ValueError for a longer challenge; RemoteProtocolError when the client gives up, or its line is too long or no base64, which
+            becomes the right reply when nobody catches it; ClientGone when the client is gone.
+        Source: RFC 4954 §4.
+        """
+        if self._unread is not None:
+            response, self._unread = self._unread, None
+            return response
+        if len(text) > MAX_CHALLENGE:
+            raise ValueError(f"a challenge has at most {MAX_CHALLENGE} octets, not {len(text)}")
+        return await self._dialogue.response(text)
+
+
+class AuthenticatedReport(Report, InSession):
+    """A mechanism succeeded: ``user`` and ``mechanism``."""
+
+    __slots__ = ("mechanism", "user")
+
+    def __init__(self, facts: Facts, user: str, mechanism: str) -> None:
+        super().__init__(facts)
+        self.user = user
+        self.mechanism = mechanism
+
+
+class Submission(MessageEvent, Answered[v.Drop | v.Bounce | v.Defer | v.Quarantine]):
     """A message enters transport, once, whatever its origin."""
 
-    admits = (v.Drop, v.Bounce, v.Defer, v.Quarantine)
     stage = True
     __slots__ = ()
 
 
-class LocalDelivery(OneRecipient, MessageEvent):
+class LocalDelivery(OneRecipient, MessageEvent, Answered[v.Delivered | v.Defer | v.Bounce | v.Forward | v.Drop | t.Reroute]):
     """A recipient is to be served here."""
 
-    admits = (v.Delivered, v.Defer, v.Bounce, v.Forward, v.Drop, t.Reroute)
     __slots__ = ()
 
 
@@ -249,11 +288,13 @@ class SessionEnded(Report, InSession):
 
 
 Delivered = DeliveredReport
+Authenticated = AuthenticatedReport
 _ALL: tuple[type[Event], ...] = (
-    Connected, Helo, Ehlo, MailFrom, RcptTo, Data, EndOfHeaders, EndOfData, Verb, MaxMessageSize,
+    Connected, Helo, Ehlo, MailFrom, RcptTo, Data, EndOfHeaders, EndOfData, Verb, Auth, MaxMessageSize,
     Submission, PreCategorize, Resolve, Categorized, PostCategorize, Route, ResolveHost, LocalDelivery, Bounce, DelayNotice, SuccessNotice,
     Connecting, SessionStart, MessageStart, PerRecipient, BeforeData, ServerResponse, SessionEnd,
-    Accepted, Rejected, SessionEnded, DeliveredReport, Relayed, Deferred, Failed, Expired, Expanded, Dropped, Quarantined, Tracked,
+    Accepted, Rejected, AuthenticatedReport, SessionEnded,
+    DeliveredReport, Relayed, Deferred, Failed, Expired, Expanded, Dropped, Quarantined, Tracked,
     QueueStateChanged, RoutesChanged, ServerStarted, ServerStopping,
 )  # fmt: skip
 CATALOG: dict[str, type[Event]] = {event.__name__.removesuffix("Report"): event for event in _ALL}

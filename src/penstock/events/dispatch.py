@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import SinkError, StorageDamaged
+from ..errors import ClientGone, RemoteProtocolError, SinkError, StorageDamaged
 from ..observe.log import Log
 from .binding import Binding
 from .chain import Chain
@@ -170,6 +170,11 @@ class Dispatcher:
         if isinstance(error, StorageDamaged) and not event.report:
             # Not the sink's fault, and no better the next time: transport holds the message.
             raise error
+        if isinstance(error, RemoteProtocolError) and Reject in event.admits and not binding.event.report:
+            # The client broke a dialogue, and gets the reply that it deserves; a breaker must not open for what strangers do.
+            return Outcome(_deserved(error), "client")
+        if isinstance(error, ClientGone):
+            return Outcome(_FAILED_DEFER, "client")
         binding.counters.errors += 1
         self._log.error(
             "sink failed",
@@ -212,6 +217,11 @@ class Dispatcher:
                 "reports are dropped", binding=binding.name, method=binding.method, waiting=counters.waiting, dropped=counters.dropped
             )
         return False
+
+
+def _deserved(error: RemoteProtocolError) -> Verdict:
+    kind = Reject if error.code >= 500 else Defer
+    return kind(error.code, error.enhanced, error.text)
 
 
 def begin(binding: Binding, event: Event) -> None:

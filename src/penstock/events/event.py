@@ -7,7 +7,8 @@ nothing that anybody else looks at."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from types import UnionType
+from typing import TYPE_CHECKING, ClassVar, Generic, Never, Self, TypeVar, get_args, get_origin
 
 from ..mail.envelope import Recipient
 from ..mail.message import Direction, Origin, keep_recipient
@@ -19,6 +20,24 @@ from .work import Facts, Scope
 
 _NOBODY = Scope("", "")
 Admitted = tuple[type[v.Verdict], ...]
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Answered(Generic[V_co]):
+    """What answers an event: the verdicts that it admits, as a union; Never for an event that is only told.
+
+    A type checker compares with it what a handler returns (``on`` in ``sink``); what it declares is not there when the program runs.
+    """
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+
+        @property
+        def answer(self) -> V_co:
+            """A verdict that the event admits."""
+
+        def itself(self) -> Self:
+            """The event."""
 
 
 class Event:
@@ -38,6 +57,12 @@ class Event:
     _every_slot: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in vars(cls).get("__orig_bases__", ()):
+            if get_origin(base) is Answered:
+                # Said once, for type checkers and for the dispatcher.
+                (said,) = get_args(base)
+                cls.admits = () if said is Never else get_args(said) if isinstance(said, UnionType) else (said,)
         cls._every_slot = tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
 
     def __init__(self, facts: Facts, attempt: int = 1) -> None:
@@ -216,7 +241,7 @@ class OneRecipient(Event):
         self.work = kept
 
 
-class Report(Event):
+class Report(Event, Answered[Never]):
     """Tells, and cannot be answered."""
 
     report = True

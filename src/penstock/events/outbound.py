@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Never
 
 from ..mail.envelope import Recipient
 from ..mail.reply import Reply
 from . import verdict as v
 from . import verdict_transit as t
-from .event import AboutMessage, Event, OneRecipient
+from .event import AboutMessage, Answered, Event, OneRecipient
 from .message import Message
 from .views import RemoteSession
 from .work import Facts, Scope, Wire
@@ -119,13 +119,12 @@ class OnTheWire(OutboundEvent):
         return await self._wire.send(line)
 
 
-class Connecting(OutboundEvent, Edited):
+class Connecting(OutboundEvent, Edited, Answered[v.Defer | v.Bounce | t.Reroute]):
     """An address was chosen, and nothing is connected yet.
 
     ``address``, ``port``, ``source`` (the local address, "" for any) and ``tls`` ("none", "may", "encrypt", "verify") may be set.
     """
 
-    admits = (v.Defer, v.Bounce, t.Reroute)
     editable = ("address", "port", "source", "tls")
     __slots__ = ("_kept", "address", "port", "source", "tls")
 
@@ -153,10 +152,9 @@ class Connecting(OutboundEvent, Edited):
             raise ValueError(f"tls is one of {', '.join(TLS_LEVELS)}, not {self.tls!r}")
 
 
-class SessionStart(OnTheWire):
+class SessionStart(OnTheWire, Answered[v.Defer | v.Disconnect | t.Reroute]):
     """EHLO is exchanged, and TLS and AUTH where they are used; no message was sent yet."""
 
-    admits = (v.Defer, v.Disconnect, t.Reroute)
     __slots__ = ("_wire",)
 
     def __init__(self, facts: Facts, wire: Wire) -> None:
@@ -170,10 +168,9 @@ class _InTransaction(OnTheWire, AboutMessage):
     __slots__ = ()
 
 
-class MessageStart(_InTransaction, Edited):
+class MessageStart(_InTransaction, Edited, Answered[v.Defer | v.Bounce | v.Drop | t.Skip]):
     """MAIL is next. ``command`` is the line that will be sent, and may be set."""
 
-    admits = (v.Defer, v.Bounce, v.Drop, t.Skip)
     editable = ("command",)
     __slots__ = ("_kept", "_wire", "command")
 
@@ -187,10 +184,9 @@ class MessageStart(_InTransaction, Edited):
         check_command(self.command, "MAIL")
 
 
-class PerRecipient(OneRecipient, _InTransaction, Edited):
+class PerRecipient(OneRecipient, _InTransaction, Edited, Answered[v.Defer | v.Bounce | v.Drop]):
     """RCPT is next, for one recipient. ``command`` is the line that will be sent, and may be set."""
 
-    admits = (v.Defer, v.Bounce, v.Drop)
     editable = ("command",)
     __slots__ = ("_kept", "_wire", "command")
 
@@ -204,10 +200,9 @@ class PerRecipient(OneRecipient, _InTransaction, Edited):
         check_command(self.command, "RCPT")
 
 
-class BeforeData(_InTransaction):
+class BeforeData(_InTransaction, Answered[v.Defer | v.Bounce | v.Drop]):
     """DATA or BDAT is next. ``accepted`` are the recipients that the server took."""
 
-    admits = (v.Defer, v.Bounce, v.Drop)
     __slots__ = ("_wire", "accepted")
 
     def __init__(self, facts: Facts, wire: Wire, accepted: tuple[Recipient, ...]) -> None:
@@ -216,7 +211,7 @@ class BeforeData(_InTransaction):
         self.accepted = accepted
 
 
-class ServerResponse(OutboundEvent):
+class ServerResponse(OutboundEvent, Answered[t.TreatAs | v.Defer | v.Bounce | t.Reroute | t.Retry | v.Disconnect]):
     """The server answered.
 
     ``verb`` is what it answers: "BANNER", "EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "CONTENT" (the
@@ -229,7 +224,6 @@ class ServerResponse(OutboundEvent):
     once. While somebody is bound here, MAIL and DATA are not grouped with other commands.
     """
 
-    admits = (t.TreatAs, v.Defer, v.Bounce, t.Reroute, t.Retry, v.Disconnect)
     __slots__ = ("command", "recipient", "reply", "verb")
 
     def __init__(self, facts: Facts, verb: str, command: str, reply: Reply, recipient: Recipient | None = None) -> None:
@@ -251,10 +245,9 @@ class ServerResponse(OutboundEvent):
         return (self.recipient,) if self.recipient is not None else tuple(super()._shown_recipients())
 
 
-class SessionEnd(OnTheWire):
+class SessionEnd(OnTheWire, Answered[Never]):
     """QUIT is next. ``messages`` and ``recipients`` say how many the server took in this session."""
 
-    admits = ()
     __slots__ = ("_wire", "messages", "recipients")
 
     def __init__(self, facts: Facts, wire: Wire, messages: int, recipients: int) -> None:

@@ -5,30 +5,29 @@ Each stage is recorded when it is over; after a crash its sinks are asked again,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Never
 
 from ..mail.envelope import Recipient
 from ..mail.message import keep_recipient
 from ..mail.nexthop import NextHop
 from . import verdict as v
 from . import verdict_transit as t
-from .event import Event, MessageEvent, SessionEvent
+from .event import Answered, Event, MessageEvent, SessionEvent
 from .resolve import Item
 from .views import ShownRecipient
 from .work import Facts, MessageWork, Scope
 
-_STAGE = (v.Drop, v.Bounce, v.Defer, v.Quarantine)
+StageVerdict = v.Drop | v.Bounce | v.Defer | v.Quarantine
 
 
-class PreCategorize(MessageEvent):
+class PreCategorize(MessageEvent, Answered[StageVerdict]):
     """The addresses of a message are about to be resolved."""
 
-    admits = _STAGE
     stage = True
     __slots__ = ()
 
 
-class Resolve(MessageEvent):
+class Resolve(MessageEvent, Answered[Never]):
     """A batch of addresses, the sender's and recipients', is to be resolved in the directories.
 
     ``items`` are the addresses that are not decided yet, and those that this batch decided already; each is resolved, rewritten, expanded,
@@ -36,7 +35,6 @@ class Resolve(MessageEvent):
     batches of a message from 1.
     """
 
-    admits = ()
     stage = True
     __slots__ = ("_items", "kept", "round")
 
@@ -77,13 +75,12 @@ def _kept_item(item: Item) -> Item:
     return kept
 
 
-class Categorized(MessageEvent):
+class Categorized(MessageEvent, Answered[StageVerdict | t.Split]):
     """All addresses are resolved. ``variants`` are the groups of recipients that need a copy of their own, the common group first.
 
     A Split makes a copy for each of its groups; the next binding is asked about each of them.
     """
 
-    admits = (*_STAGE, t.Split)
     edits = (t.Split,)
     stage = True
     __slots__ = ("variants",)
@@ -103,15 +100,14 @@ class Categorized(MessageEvent):
         """Does nothing more: the copies came to count with the commit."""
 
 
-class PostCategorize(MessageEvent):
+class PostCategorize(MessageEvent, Answered[StageVerdict]):
     """The recipients are final."""
 
-    admits = _STAGE
     stage = True
     __slots__ = ()
 
 
-class Route(MessageEvent):
+class Route(MessageEvent, Answered[t.RouteTo | t.Unreachable | t.Hold]):
     """A next hop is wanted for the recipients of one domain.
 
     ``destination`` is the domain, ``recipients`` are those who go there, for reading, ``proposal`` is what has been proposed so far, which
@@ -119,7 +115,6 @@ class Route(MessageEvent):
     goes on with the next one; Unreachable and Hold are final.
     """
 
-    admits = (t.RouteTo, t.Unreachable, t.Hold)
     edits = (t.RouteTo,)
     __slots__ = ("_routed", "destination", "message_class", "proposal")
 
@@ -155,14 +150,13 @@ class Route(MessageEvent):
         self.proposal = edit
 
 
-class ResolveHost(Event):
+class ResolveHost(Event, Answered[t.Addresses | t.NotFound]):
     """The addresses of a host are wanted for a connection; ``kind`` is "mx" for a domain's mail servers and "address" for a host's
     addresses.
 
     With Addresses or NotFound, DNS is not asked.
     """
 
-    admits = (t.Addresses, t.NotFound)
     __slots__ = ("kind", "name", "next_hop")
 
     def __init__(self, facts: Facts, name: str, kind: Literal["mx", "address"], next_hop: str) -> None:
@@ -172,10 +166,9 @@ class ResolveHost(Event):
         self.next_hop = next_hop
 
 
-class MaxMessageSize(SessionEvent):
+class MaxMessageSize(SessionEvent, Answered[t.Allow | v.Reject]):
     """Content is larger than the limit: as MAIL SIZE= declares it, or as it comes. ``size`` is what is known of it, in octets."""
 
-    admits = (t.Allow, v.Reject)
     __slots__ = ("limit", "size")
 
     def __init__(self, facts: Facts, size: int, limit: int) -> None:
@@ -184,14 +177,13 @@ class MaxMessageSize(SessionEvent):
         self.limit = limit
 
 
-class Notice(MessageEvent):
+class Notice(MessageEvent, Answered[t.Suppress]):
     """A report (DSN) is about to be sent: ``message`` is the report itself, and may be edited; ``about`` is the id of the message it is
     about.
 
     ``recipients`` are those that the report tells of, and ``reasons`` what it says of each.
     """
 
-    admits = (t.Suppress,)
     __slots__ = ("about", "reasons", "recipients")
 
     def __init__(self, facts: Facts, about: MessageWork, recipients: tuple[Recipient, ...], reasons: tuple[str, ...]) -> None:

@@ -72,6 +72,7 @@ def check_enhanced(verdict: Verdict, enhanced: str) -> None:
         raise ValueError(f"{type(verdict).__name__}: enhanced is a status code such as '5.7.1' (RFC 3463), not {enhanced!r}")
 
 
+MAX_USER = 255
 _CODES = {"Reject": (500, 599), "Defer": (400, 499), "Disconnect": (400, 599), "Respond": (200, 599)}
 
 
@@ -230,6 +231,23 @@ class Bounce(Verdict):
         check_enhanced(self, self.enhanced)
         if self.enhanced[0] == "2":
             raise ValueError(f"Bounce: {self.enhanced!r} is the status of a success; give '5.x.x', or '4.x.x'")
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated(Verdict):
+    """The client is who it says: the session has this user from now on.
+
+    Args:
+        user: the name by which sinks, log and ``Match(user=...)`` know it; not empty, printable.
+    """
+
+    user: str
+
+    def __post_init__(self) -> None:
+        must_be(self, "user", str)
+        # It ends up in log lines and in Received, and in conditions.
+        if not self.user or not self.user.isprintable() or len(self.user) > MAX_USER:
+            raise ValueError(f"Authenticated: user should be 1 to {MAX_USER} printable characters, not {self.user[:80]!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,16 @@ class Dialogue(Protocol):
         """The next ``size`` octets."""
 
 
+class Exchange(Protocol):
+    """Reads on while the decision on AUTH is open."""
+
+    async def response(self, challenge: bytes) -> bytes:
+        """Sends a challenge and returns the response, both without their base64.
+
+        Raises: RemoteProtocolError when the client cancels or breaks the protocol; ClientGone when it is gone.
+        """
+
+
 class Wire(Protocol):
     """Talks to a remote server while a decision is open."""
 

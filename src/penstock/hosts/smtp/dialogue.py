@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ...errors import RemoteProtocolError
+from ...errors import ClientGone, RemoteProtocolError
 from ...mail.reply import Reply
+from ...wire.smtp.command import decode_response
 from ...wire.smtp.happening import Block, Closed, Line, Refused
 
 if TYPE_CHECKING:
@@ -39,13 +40,23 @@ class ClientDialogue:
         return self._awaited is not None
 
     async def line(self, prompt: Reply | None) -> bytes:
-        """Sends the prompt, if any, and returns the client's next line. Raises ConnectionError, RemoteProtocolError."""
+        """Sends the prompt, if any, and returns the client's next line. Raises ClientGone, RemoteProtocolError."""
         self._need_client()
         self._connection.machine.request_line(prompt)
         return await self._wait()
 
+    async def response(self, challenge: bytes) -> bytes:
+        """Sends a challenge of AUTH and returns the response. Raises ClientGone, RemoteProtocolError."""
+        self._need_client()
+        self._connection.machine.challenge(challenge)
+        line = await self._wait()
+        # RFC 4954 §4: "If the client wishes to cancel the authentication exchange, it issues a line with a single "*"."
+        if line == b"*":
+            raise RemoteProtocolError("cancelled", 501, "5.7.0", "Authentication cancelled")
+        return decode_response(line)
+
     async def block(self, size: int) -> bytes:
-        """The client's next octets. Raises ValueError, ConnectionError."""
+        """The client's next octets. Raises ValueError, ClientGone."""
         self._need_client()
         if not 0 < size <= MAX_BLOCK:
             raise ValueError(f"read_bytes takes from 1 to {MAX_BLOCK} octets")
@@ -71,18 +82,18 @@ class ClientDialogue:
                 awaited.set_exception(RemoteProtocolError("the line is too long", reply.code, reply.enhanced, reply.text))
             elif isinstance(happening, Closed):
                 self._connection.note_end(happening.reason)
-                awaited.set_exception(ConnectionError(_GONE))
+                awaited.set_exception(ClientGone(_GONE))
             else:
                 return
 
     def lose(self) -> None:
         """The client is gone."""
         if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_exception(ConnectionError(_GONE))
+            self._awaited.set_exception(ClientGone(_GONE))
 
     def _need_client(self) -> None:
         if self._connection.is_lost:
-            raise ConnectionError(_GONE)
+            raise ClientGone(_GONE)
 
     async def _wait(self) -> bytes:
         self._awaited = asyncio.get_running_loop().create_future()

@@ -10,6 +10,7 @@ without its angle brackets is refused, since what is address and what is paramet
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from ...errors import AddressError, RemoteProtocolError
 from ...mail.address import Address
 from ...mail.envelope import MailParameters, Recipient
 from .extension import Offer, unknown_parameter
-from .happening import DataStart, Expn, Greeting, Help, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
+from .happening import Auth, DataStart, Expn, Greeting, Help, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
 from .limits import Limits
 from .state import State
 
@@ -38,6 +39,8 @@ _TO = re.compile(rf"TO: *{_PATH}(?: +(.+))?", re.IGNORECASE)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:=([!-<>-~\u0080-\U0010FFFF]+))?")
 # Domain / address-literal (RFC 5321 §4.1.1.1), with the underscores and colons of real hosts; nothing that could end a comment of Received.
 _NAME = re.compile(r"[A-Za-z0-9._:\-]{1,255}|\[[A-Za-z0-9.:\-]{1,253}\]")
+# "AUTH" SP sasl-mech [SP initial-response] (RFC 4954 §8); sasl-mech = 1*20 of A-Z, digits, "-" and "_" (RFC 4422 §3.1).
+_AUTH = re.compile(r"([A-Za-z0-9_-]{1,20})(?: +([A-Za-z0-9+/=]+))?")
 # bdat-cmd = "BDAT" SP chunk-size [ SP "LAST" ] (RFC 3030 §2)
 _BDAT = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)
 # Control characters of ASCII, of the upper half, and the two line ends of Unicode.
@@ -64,14 +67,17 @@ class Scope:
         limits: the limits of the session.
         offer: the extensions that may be used.
         utf8: the transaction was opened with SMTPUTF8.
+
+    ``authenticated`` is set when an AUTH was accepted.
     """
 
-    __slots__ = ("limits", "offer", "utf8")
+    __slots__ = ("authenticated", "limits", "offer", "utf8")
 
     def __init__(self, limits: Limits, offer: Offer, utf8: bool = False) -> None:
         self.limits = limits
         self.offer = offer
         self.utf8 = utf8
+        self.authenticated = False
 
 
 Check = Callable[[str, str, Scope], Question | Bdat]
@@ -159,6 +165,9 @@ def _out_of_sequence(verb: str, state: State) -> RemoteProtocolError:
     code, text = _SEQUENCE.get((verb, state), (503, "Bad sequence of commands"))
     if state is State.GREETING:
         text = "Send EHLO or HELO first"
+    elif verb == "AUTH":
+        # RFC 4954 §4: "The AUTH command is not permitted during a mail transaction."
+        text = "AUTH is not permitted during a mail transaction"
     return RemoteProtocolError(f"{verb} {state.value}", code, "5.5.1", text)
 
 
@@ -245,6 +254,37 @@ def _bdat(argument: str, line: str, scope: Scope) -> Bdat:
     return Bdat(int(match[1]), match[2] is not None, line)
 
 
+def _auth(argument: str, line: str, scope: Scope) -> Question:
+    if not scope.offer.mechanisms:
+        raise _unknown("AUTH")
+    # RFC 4954 §4: "After a successful AUTH command completes, a server MUST reject any further AUTH commands with a 503 reply."
+    if scope.authenticated:
+        raise RemoteProtocolError("AUTH twice", 503, "5.5.1", "Already authenticated")
+    match = _AUTH.fullmatch(argument)
+    if not match:
+        raise _syntax("AUTH mechanism [initial-response]")
+    mechanism = match[1].upper()
+    if mechanism not in scope.offer.mechanisms:
+        raise RemoteProtocolError("unknown mechanism", 504, "5.5.4", "Authentication mechanism not recognized")
+    # RFC 4954 §4: "If the client needs to send a zero-length initial response, it MUST transmit the response as a single equals sign".
+    initial = None if match[2] is None else b"" if match[2] == "=" else decode_response(match[2].encode())
+    return Auth(mechanism, initial, f"AUTH {mechanism}")
+
+
+def decode_response(encoded: bytes) -> bytes:
+    """What a client's line in an authentication exchange says.
+
+    Args:
+        encoded: base64.
+
+    Raises: RemoteProtocolError: "If the server cannot [BASE64] decode any client response, it MUST reject the AUTH command with a 501".
+    """
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except binascii.Error:
+        raise RemoteProtocolError("not base64", 501, "5.5.2", "Cannot decode the response") from None
+
+
 def _bare(verb: str, make: Callable[[str], Question]) -> Check:
     """A check for a verb without an argument: "501 Syntax error in parameters or arguments" otherwise (RFC 5321 §4.3.2)."""
 
@@ -289,6 +329,12 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def table_with(verbs: frozenset[str]) -> dict[str, Command]:
-    """The table of all commands with a row for each further verb, which may come wherever NOOP may; built-in rows stay as they are."""
-    return {verb.upper(): Command(_verb(verb.upper())) for verb in verbs} | COMMANDS
+def table_with(verbs: frozenset[str], auth: bool = False) -> dict[str, Command]:
+    """The table of all commands with a row for each further verb, which may come wherever NOOP may; built-in rows stay as they are.
+
+    Args:
+        verbs: the further verbs.
+        auth: whether there is a row for AUTH.
+    """
+    further = {verb.upper(): Command(_verb(verb.upper())) for verb in verbs}
+    return further | COMMANDS | ({"AUTH": Command(_auth, _READY)} if auth else {})

@@ -8,7 +8,7 @@ a method per parameter on the machine, which is how a machine grows to a thousan
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import RemoteProtocolError
@@ -184,11 +184,13 @@ class Offer:
         lines: the lines of the EHLO reply, possibly edited; a row counts when its keyword begins one of them.
     """
 
-    __slots__ = ("chunking", "mail", "rcpt")
+    __slots__ = ("chunking", "mail", "mechanisms", "rcpt")
 
-    def __init__(self, rows: Iterable[Extension] = (), lines: Iterable[str] = ()) -> None:
+    def __init__(self, rows: Iterable[Extension] = (), lines: Sequence[str] = ()) -> None:
         keywords = {line.partition(" ")[0].upper() for line in lines}
         offered = [row for row in rows if row.keyword.upper() in keywords]
         self.mail: dict[str, MailRule] = {name: rule for row in offered for name, rule in row.mail.items()}
         self.rcpt: dict[str, RcptRule] = {name: rule for row in offered for name, rule in row.rcpt.items()}
         self.chunking = "CHUNKING" in keywords
+        words = [line.upper().split() for line in lines]
+        self.mechanisms = frozenset(name for first, *others in filter(None, words) if first == "AUTH" for name in others)

@@ -133,6 +133,20 @@ class Verb(msgspec.Struct, frozen=True):
     line: str
 
 
+class Auth(msgspec.Struct, frozen=True):
+    """Question: AUTH (RFC 4954 §4) with a mechanism that was offered; it may ask for lines before it is answered.
+
+    Args:
+        mechanism: in upper case.
+        initial: the initial response, decoded; None when there was none.
+        line: the verb and the mechanism; what came with them may be a password.
+    """
+
+    mechanism: str
+    initial: bytes | None
+    line: str
+
+
 class Line(msgspec.Struct, frozen=True):
     """Report, and the verb's decision is open again: the line that ``request_line`` asked for, without its CRLF."""
 
@@ -162,6 +176,6 @@ class Closed(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-Question = Greeting | Mail | Rcpt | DataStart | ContentEnd | Reset | Noop | Help | Vrfy | Expn | Quit | Verb
+Question = Greeting | Mail | Rcpt | DataStart | ContentEnd | Reset | Noop | Help | Vrfy | Expn | Quit | Verb | Auth
 Report = Chunk | Line | Block | Refused | Closed
 Happening = Question | Report

@@ -7,13 +7,14 @@ host's.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Sequence
 
 from ...errors import LocalProtocolError
 from ...mail.reply import Reply
 from .content import ContentRules
 from .extension import Offer
-from .happening import ContentEnd, DataStart, Expn, Greeting, Help, Mail, Noop, Question, Rcpt, Reason, Verb, Vrfy
+from .happening import Auth, ContentEnd, DataStart, Expn, Greeting, Help, Mail, Noop, Question, Rcpt, Reason, Verb, Vrfy
 from .parser import ServerParser
 from .reading import BlockReading, DataReading, LineReading, Reading, Swallowing
 from .settings import EFFECTS, START_INPUT
@@ -125,6 +126,19 @@ class ServerMachine(ServerParser):
         if prompt is not None:
             self._out.append(prompt.to_bytes())
 
+    def challenge(self, text: bytes) -> None:
+        """Sends a challenge and asks for the response, which comes as a Line that is still encoded (RFC 4954 §4).
+
+        Not as a reply of text: "The challenge ... is sent as a 334 reply with the text part containing the [BASE64] encoded string", which may
+        be far longer than other replies, and must never be cut.
+
+        Raises: LocalProtocolError when no AUTH is open.
+        """
+        if not isinstance(self._asked("challenge"), Auth):
+            raise self._misuse("challenge")
+        self._begin_dialogue("challenge", LineReading(self._settings.limits.dialogue_line))
+        self._out.append(b"334 " + binascii.b2a_base64(text, newline=False) + b"\r\n")
+
     def request_bytes(self, size: int) -> None:
         """Asks for exactly ``size`` octets, at least one, which come as Blocks; the verb's decision is open again after the last.
 
@@ -154,7 +168,7 @@ class ServerMachine(ServerParser):
         self._move(State.GREETING)
 
     def _begin_dialogue(self, call: str, reading: Reading) -> None:
-        if not isinstance(self._asked(call), Verb):
+        if not isinstance(self._asked(call), Verb | Auth):
             raise self._misuse(call)
         self._reading = reading
 
@@ -194,6 +208,8 @@ class ServerMachine(ServerParser):
             self._scope.utf8 = question.parameters.smtputf8
         elif isinstance(question, Rcpt):
             self._recipients += 1
+        elif isinstance(question, Auth):
+            self._scope.authenticated = True
         self._question = None
         default, state = (self._settings.help(), None) if isinstance(question, Help) else EFFECTS[type(question)]
         self._out.append((reply or default).to_bytes())

@@ -12,7 +12,7 @@ from ...mail.reply import Reply
 from .command import Command, table_with
 from .content import BareNewlines
 from .extension import STANDARD, Extension, Offer
-from .happening import ContentEnd, Expn, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
+from .happening import Auth, ContentEnd, Expn, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
 from .limits import Limits
 from .state import State
 
@@ -23,6 +23,7 @@ RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 START_INPUT = Reply(354, "", "End data with <CRLF>.<CRLF>")
 # RFC 5321 §7.3: a site that disables VRFY or EXPN "MUST return a 252 response".
 CANNOT_VERIFY = Reply(252, "2.0.0", "Cannot verify, but will accept mail and try to deliver it")
+AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
 BYE = Reply(221, "2.0.0", "Bye")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
 NOT_SMTP = Reply(421, "4.7.0", "This is SMTP, closing the connection")
@@ -38,6 +39,7 @@ EFFECTS: dict[type[Question], tuple[Reply, State | None]] = {
     Expn: (CANNOT_VERIFY, None),
     Quit: (BYE, State.CLOSED),
     Verb: (OK, None),
+    Auth: (AUTHENTICATED, None),
 }
 
 
@@ -51,6 +53,7 @@ class ServerSettings:
         extensions: the rows to offer.
         verbs: further verbs that become ``Verb`` questions.
         bare_newlines: what a bare CR or LF in content means.
+        mechanisms: of AUTH, in upper case; without any, AUTH is not offered.
     """
 
     hostname: str
@@ -58,13 +61,16 @@ class ServerSettings:
     extensions: tuple[Extension, ...] = STANDARD
     verbs: frozenset[str] = frozenset()
     bare_newlines: BareNewlines = "refuse"
+    mechanisms: tuple[str, ...] = ()
     table: dict[str, Command] = field(init=False, repr=False, compare=False)
     lines: tuple[str, ...] = field(init=False, repr=False, compare=False)
     offer: Offer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lines = tuple(line for row in self.extensions if (line := row.line(self.limits)) is not None)
-        object.__setattr__(self, "table", table_with(self.verbs))
+        if self.mechanisms:
+            lines += (f"AUTH {' '.join(self.mechanisms)}",)
+        object.__setattr__(self, "table", table_with(self.verbs, bool(self.mechanisms)))
         object.__setattr__(self, "lines", lines)
         object.__setattr__(self, "offer", Offer(self.extensions, lines))
 
