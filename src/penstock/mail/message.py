@@ -47,6 +47,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
         tried: when delivery was last tried, in seconds since 1970; 0 for never.
         told: when the sender was told of a delay, in seconds since 1970; 0 for never.
         schedule: when the queue that routing chose is worked on, as RouteTo says it; "" for what the configuration says.
+        session: the id of the SMTP session that it came in, or "".
     """
 
     id: str
@@ -75,6 +76,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
     tried: float = 0.0
     told: float = 0.0
     schedule: str = ""
+    session: str = ""
 
 
 def with_edits(record: MessageRecord, content: Content) -> Content:
