@@ -184,6 +184,7 @@ class SmtpSession:
             client_name=work.client_name,
             helo=work.helo,
             user=work.user,
+            session=work.id,
         )
         self.transaction = Transaction(self, MessageWork(record))
         declared = asked.parameters.size or 0
