@@ -112,6 +112,35 @@ class Counters:
 
 
 @dataclass(slots=True)
+class Tally:
+    """Calls of late, for a canary's judgement: how many there were, failed, refused, and how many seconds they took in all."""
+
+    calls: float = 0
+    failed: float = 0
+    seconds: float = 0.0
+    refused: float = 0
+
+
+@dataclass(slots=True)
+class Trial:
+    """How a canary does beside the binding that it is to replace.
+
+    Args:
+        sink: what is tried; with another sink object, settings or version a trial begins anew.
+        settings: how it is tried.
+        version: of the sink's code.
+        own: its calls.
+        others: those of the binding that it is to replace.
+    """
+
+    sink: object = None
+    settings: CanarySettings | None = None
+    version: str = ""
+    own: Tally = field(default_factory=Tally)
+    others: Tally = field(default_factory=Tally)
+
+
+@dataclass(slots=True)
 class Standing:
     """How a binding fares; outlives reloads as long as a binding of this name is there.
 
@@ -122,6 +151,7 @@ class Standing:
         rest: seconds of the breaker's present rest.
         last_error: what went wrong last, for administrators.
         rolled_back: why the canary was taken back; "" while it was not.
+        trial: how the canary does.
         counters: by handler and event.
     """
 
@@ -131,6 +161,7 @@ class Standing:
     rest: float = 0.0
     last_error: str = ""
     rolled_back: str = ""
+    trial: Trial = field(default_factory=Trial)
     counters: dict[str, Counters] = field(default_factory=dict)
 
 
