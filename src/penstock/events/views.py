@@ -209,6 +209,11 @@ class Server:
         return self._backplane.hostname
 
     @property
+    def now(self) -> datetime:
+        """The present time of the server, in UTC; a sink that asks here, and not the machine, can be tested without waiting."""
+        return datetime.fromtimestamp(self._backplane.now(), UTC)
+
+    @property
     def queue(self) -> Queue:
         """The queue."""
         return Queue(self._backplane)

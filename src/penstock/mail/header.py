@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from email.header import Header as EncodedHeader
 from functools import lru_cache
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
@@ -159,6 +159,10 @@ class Header:
         """The header of a whole message, or of its beginning."""
         return cls(split_header(content)[0], frozen)
 
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The decoded value of the first field of this name."""
         return next((field.value for field in self._section.named(name)), default)
