@@ -17,6 +17,7 @@ import msgspec
 from ..errors import StorageDamaged
 from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
+from ..events.live import Uses
 from ..events.outbound import Remote
 from ..events.transit import ResolveHost
 from ..events.verdict_transit import Addresses, NotFound
@@ -74,13 +75,19 @@ class Couriers:
     def __init__(self, parts: CourierParts, bindings: Bindings, settings: DeliverySettings) -> None:
         self._parts = parts
         self._settings = settings
-        self._context = Context(parts.server, Hooks(parts.dispatcher, bindings), parts.log)
+        self.context = Context(parts.server, Hooks(parts.dispatcher, bindings), parts.log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
-    def rebind(self, bindings: Bindings) -> None:
-        """From now on new sessions ask these bindings; those under way keep theirs."""
-        self._context = Context(self._parts.server, Hooks(self._parts.dispatcher, bindings), self._parts.log)
+    def rebind(self, bindings: Bindings, settings: DeliverySettings | None = None) -> None:
+        """From now on new sessions ask these bindings; those under way keep theirs to the end of their present message.
+
+        Args:
+            bindings: the bindings of the new generation.
+            settings: how new couriers deliver; None for as before.
+        """
+        self._settings = settings or self._settings
+        self.context = Context(self._parts.server, Hooks(self._parts.dispatcher, bindings), self._parts.log)
 
     @property
     def stopping(self) -> bool:
@@ -108,7 +115,7 @@ class Couriers:
 
     async def _run(self, destination: Destination) -> None:
         try:
-            await Courier(self, self._parts, self._context, self._settings, destination).run()
+            await Courier(self, self._parts, self._settings, destination).run()
         except Exception as error:
             self._parts.log.error("session failed", queue=destination.name, error=f"{type(error).__name__}: {error}", exc_info=error)
         finally:
@@ -121,17 +128,16 @@ class Courier:
     Args:
         couriers: all of them.
         parts: what they work with.
-        context: what sessions share.
         settings: how deliveries behave.
         destination: what is served.
     """
 
-    def __init__(
-        self, couriers: Couriers, parts: CourierParts, context: Context, settings: DeliverySettings, destination: Destination
-    ) -> None:
+    def __init__(self, couriers: Couriers, parts: CourierParts, settings: DeliverySettings, destination: Destination) -> None:
         self._couriers = couriers
         self._parts = parts
-        self._context = context
+        # Kept from looking for addresses to the end of the session with one of them.
+        self._context = couriers.context
+        self._uses: Uses | None = None
         self._settings_for = settings.settings_for
         self._destination = destination
         self._queue = destination.name
@@ -156,6 +162,20 @@ class Courier:
         finally:
             if self._session is not None:
                 self._session.connection.give_up("this server stops")
+            self._end_generation()
+
+    def _begin_generation(self) -> None:
+        """The next session asks the bindings that are in force now."""
+        self._end_generation()
+        self._context = self._couriers.context
+        self._uses = self._context.hooks.uses
+        self._uses.begin()
+
+    def _end_generation(self) -> None:
+        """No session works with the bindings any more."""
+        uses, self._uses = self._uses, None
+        if uses is not None:
+            uses.end()
 
     async def _wait(self) -> bool:
         """Waits with an idle session for another message; False when none comes, or there is no session to keep."""
@@ -186,6 +206,9 @@ class Courier:
             return True
         attempt = Attempt(work, self._parts.server.now(), self._parts.handover.served)
         try:
+            if self._context is not self._couriers.context:
+                # After a reload a session goes on to the end of its message, and the next message has one of the new generation.
+                await self._end_session()
             await self._attempt(attempt)
         except asyncio.CancelledError:
             await self._cut_short(job, attempt)
@@ -209,8 +232,10 @@ class Courier:
             session = self._session
             if session is None or self._is_worn(session):
                 await self._end_session()
+                self._begin_generation()
                 session = self._session = await self._connect(attempt)
                 if session is None:
+                    self._end_generation()
                     self._give_up(attempt, blame)
                     return
             worn = self._served > 0
@@ -379,6 +404,7 @@ class Courier:
         if self._session is not None:
             self._session.connection.give_up("an error of ours")
             self._session = None
+        self._end_generation()
         if attempt.left:
             attempt.give_up(Trouble("the content could not be read" if disk else "an internal error", "4.3.0"), wide=False)
 
@@ -394,6 +420,7 @@ class Courier:
             return
         await session.quit()
         self._session = None
+        self._end_generation()
         self._log_session(session, session.trouble.text if session.trouble is not None else "")
 
     def _log_session(self, session: Session, why: str) -> None:

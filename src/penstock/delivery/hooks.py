@@ -18,16 +18,17 @@ class Hooks:
 
     Args:
         dispatcher: asks them.
-        bindings: those of the present generation.
+        bindings: those of the present generation; ``uses`` counts who works with them.
     """
 
     __slots__ = (
         "_dispatcher", "before_data", "connecting", "message_start", "per_recipient", "resolve_host", "response", "session_end",
-        "session_start",
+        "session_start", "uses",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, bindings: Bindings) -> None:
         self._dispatcher = dispatcher
+        self.uses = bindings.uses
         self.resolve_host = bindings.chain(ResolveHost)
         self.connecting = bindings.chain(Connecting)
         self.session_start = bindings.chain(SessionStart)

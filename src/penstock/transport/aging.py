@@ -59,6 +59,10 @@ class Aging:
         self._settings = settings or AgingSettings()
         self._task: asyncio.Task[None] | None = None
 
+    def rebind(self, settler: Settler) -> None:
+        """From the next message on this one gives up, and tells of delays."""
+        self._settler = settler
+
     def start(self) -> None:
         """Looks from time to time, from now on."""
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -112,9 +116,10 @@ class Aging:
             record = decode_record(entry.record)
             if not self._settler.is_old(record, entry.due):
                 return
-            step = self._settler.aged(MessageWork(record, self._content(entry), entry.content), entry, why)
+            settler = self._settler
+            step = settler.aged(MessageWork(record, self._content(entry), entry.content), entry, why)
             if step is not None:
-                await step
+                await settler.uses.during(step)
         except SpoolDamaged:
             raise
         except msgspec.DecodeError:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..events.catalog import LocalDelivery
 from ..events.dispatch import Outcome, Step
+from ..events.live import Uses
 from ..events.work import MessageWork
 from ..mail.envelope import Recipient
 from ..queue.destination import Destination
@@ -28,20 +29,20 @@ Asked = tuple[LocalDelivery, Coroutine[Any, Any, Outcome]]
 
 
 class LocalDeliveries:
-    """Asks the sinks of LocalDelivery; the carrier of the queues of local domains.
+    """Asks the sinks of LocalDelivery of one generation.
 
     Args:
         shop: what every part of transport is given.
         handover: gives the messages, and records what came of them.
+        waiting: how many deliveries of each queue wait for their sinks, whatever their generation.
     """
 
-    def __init__(self, shop: Shop, handover: Handover) -> None:
+    def __init__(self, shop: Shop, handover: Handover, waiting: Counter[str]) -> None:
         self._shop = shop
         self._parts = shop.parts
         self._chain = shop.bindings.chain(LocalDelivery)
         self._handover = handover
-        self._waiting: Counter[str] = Counter()
-        self._sessions: set[asyncio.Task[None]] = set()
+        self._waiting = waiting
 
     def has_room(self, queue: str) -> bool:
         """Whether a fresh message may be delivered to at once: few enough wait for their sinks, and nobody stopped the queue."""
@@ -105,6 +106,24 @@ class LocalDeliveries:
     def _event(self, work: MessageWork, recipient: Recipient) -> LocalDelivery:
         return LocalDelivery(self._parts.facts(work), recipient, work.record.deferrals + 1)
 
+    def load(self, job: Job) -> MessageWork | None:
+        """The message of a job, as ``Handover`` says."""
+        return self._handover.load(job)
+
+
+class LocalSessions:
+    """The carrier of the queues of local domains: its sessions live through reloads, and each message is served by who is in force then.
+
+    Args:
+        shop: what every part of transport is given; for the log and the scheduler.
+        current: who serves now, and the bindings that are asked.
+    """
+
+    def __init__(self, shop: Shop, current: Callable[[], tuple[LocalDeliveries, Uses]]) -> None:
+        self._shop = shop
+        self._current = current
+        self._sessions: set[asyncio.Task[None]] = set()
+
     def attend(self, destination: Destination) -> None:
         """Serves a queue of a local domain with one more session."""
         destination.begin_session()
@@ -132,14 +151,17 @@ class LocalDeliveries:
             destination.end_session()
 
     async def _serve_job(self, destination: Destination, job: Job) -> None:
+        local, uses = self._current()
+        uses.begin()
         try:
-            work = self._handover.load(job)
+            work = local.load(job)
             if work is not None:
-                step = self.serve(work, destination.name)
+                step = local.serve(work, destination.name)
                 if step is not None:
                     await step
                 destination.succeeded()
         except Exception as error:
             put_aside(self._shop, id_of(job), error)
         finally:
+            uses.end()
             destination.finished(id_of(job))

@@ -67,6 +67,10 @@ class Operations:
         self._later = later
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def rebind(self, settler: Settler) -> None:
+        """From now on this one records the end of messages."""
+        self._settler = settler
+
     async def hold(self, message_id: str, reason: str = "held by the administrator") -> Done:
         """Keeps a message where it is until it is released."""
         entry = self._spool.get(message_id)
@@ -217,7 +221,8 @@ class Operations:
         results = [Result(r, action, status, text, by=_ADMINISTRATOR) for r in record.envelope.recipients]
         step = self._settler.settle(work, entry.queue, results)
         if step is not None:
-            task = asyncio.get_running_loop().create_task(self._later.until_over(message_id, step))
+            over = self._later.until_over(message_id, self._settler.uses.during(step))
+            task = asyncio.get_running_loop().create_task(over)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -7,6 +7,7 @@ queued. Every step that must not be lost is one atomic group in the spool. What 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,7 +25,8 @@ from ..queue.scheduler import Scheduler
 from ..queue.settings import NOBODY
 from ..storage.base import Entry, Put
 from .aging import Aging
-from .deliver import LocalDeliveries
+from .crew import Crew
+from .deliver import LocalSessions
 from .later import Later
 from .operations import Operations
 from .outcome import Result
@@ -32,10 +34,9 @@ from .parts import Parts as Parts
 from .parts import Shop
 from .parts import TransportSettings as TransportSettings
 from .reset import Reset, recall_schedules
-from .route import LOCAL_QUEUE, Router
+from .route import LOCAL_QUEUE
 from .settle import Settler
 from .stage import Stage
-from .stages import Stages
 
 
 class Carriers:
@@ -70,16 +71,40 @@ class Transport:
         scheduling = replace(settings.scheduler, destinations=destinations)
         self.scheduler = Scheduler(parts.spool, self._run, parts.server.now, parts.log, scheduling)
         self._later = Later(self.scheduler)
-        self._shop = Shop(parts, bindings, settings, self.scheduler, self._later.split)
-        self._settler = Settler(self._shop, settings.policies, settings.notices)
-        self._aging = Aging(self._shop, self._settler)
-        self.carriers.local = local = LocalDeliveries(self._shop, self)
-        router = Router(self._shop, self._settler, local)
-        self._stages = Stages(self._shop, self._settler, router)
-        self.operations = Operations(self._shop, self._settler, self._later)
-        self.reset_routes = Reset(self._shop, router, self._later)
+        self._waiting: Counter[str] = Counter()
+        self._settings = settings
+        self._crew = crew = self._make_crew(bindings)
+        self._aging = Aging(crew.shop, crew.settler)
+        self.carriers.local = LocalSessions(crew.shop, lambda: (self._crew.local, self._crew.uses))
+        self.operations = Operations(crew.shop, crew.settler, self._later)
+        self.reset_routes = Reset(crew.shop, crew.router, self._later)
         # Ids sort by time: what has a lesser one was accepted by a process before this one.
         self._first_id = parts.server.new_id()
+
+    def _make_crew(self, bindings: Bindings) -> Crew:
+        shop = Shop(self._parts, bindings, self._settings, self.scheduler, self._later.split)
+        return Crew(shop, self._later, self._waiting, self.load)
+
+    def rebind(self, bindings: Bindings, settings: TransportSettings | None = None) -> None:
+        """From now on asks these bindings; what is under way keeps those that it began with.
+
+        Args:
+            bindings: the bindings of the new generation.
+            settings: how it behaves from now on; its scheduler stays as it was made. None for as before.
+        """
+        self._settings = settings or self._settings
+        self._crew = crew = self._make_crew(bindings)
+        self._aging.rebind(crew.settler)
+        self.operations.rebind(crew.settler)
+        self.reset_routes.rebind(crew.shop, crew.router)
+
+    @property
+    def _shop(self) -> Shop:
+        return self._crew.shop
+
+    @property
+    def _settler(self) -> Settler:
+        return self._crew.settler
 
     def start(self) -> None:
         """Begins with what the spool kept from before."""
@@ -168,12 +193,11 @@ class Transport:
 
     def served(self, work: MessageWork, results: list[Result], left: list[Recipient]) -> None:
         """Records who has the message by now, as ``Handover`` says."""
-        self._settler.served(work, results, left)
+        self._crew.served(work, results, left)
 
     def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
         """Records what came of a try, in one atomic group; as ``Handover`` says."""
-        step = self._settler.settle(work, queue, results)
-        return self._later.after(work.record.id, step)
+        return self._crew.settle(work, queue, results)
 
     def hold_damaged(self, message_id: str, why: str) -> None:
         """Holds a message that cannot be read; the log has been told."""
@@ -195,7 +219,7 @@ class Transport:
     def _run(self, job: Job) -> Step:
         """Goes on with a message before it is routed: one just accepted, or one read back from the spool."""
         if isinstance(job, MessageWork):
-            return self._later.after(job.record.id, self._stages.proceed(job, Stage.SUBMITTED))
+            return self._crew.proceed(job, Stage.SUBMITTED)
         current = self._spool.get(job.id)
         if current is None or current.held or current.queue:
             return None
@@ -204,7 +228,7 @@ class Transport:
             # Another process may have begun this stage: let sinks see that. A deferral has counted itself.
             work.record.attempt += 1
             self._spool.append([Put(msgspec.structs.replace(current, record=encode_record(work.record)))])
-        return self._later.after(current.id, self._stages.proceed(work, stage))
+        return self._crew.proceed(work, stage)
 
 
 def _entry(work: MessageWork, held: str) -> Entry:

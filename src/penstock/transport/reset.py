@@ -42,6 +42,10 @@ class Reset:
         self._told = shop.bindings.chain(RoutesChanged)
         self._one_at_a_time = asyncio.Lock()
 
+    def rebind(self, shop: Shop, router: Router) -> None:
+        """From the next message on this router is asked."""
+        self._shop, self._router, self._told = shop, router, shop.bindings.chain(RoutesChanged)
+
     async def __call__(self) -> int:
         """Routes all that is queued again; how many messages got another next hop. Raises SpoolDamaged."""
         async with self._one_at_a_time:
@@ -64,10 +68,11 @@ class Reset:
         try:
             work = MessageWork(decode_record(entry.record), self._spool.content(entry), entry.content)
             decisions: Decisions = {}
-            step = self._router.decide(work, decisions)
+            router, uses = self._router, self._shop.bindings.uses
+            step = router.decide(work, decisions)
             if step is not None:
-                await step
-            shares = self._router.shares(work, decisions)
+                await uses.during(step)
+            shares = router.shares(work, decisions)
         except SpoolDamaged:
             raise
         except (StorageDamaged, msgspec.DecodeError) as error:

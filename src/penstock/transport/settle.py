@@ -102,6 +102,7 @@ class Settler:
         self._policies = policies or Policies(shop.settings.retry)
         self._notices = Notices(shop, notices or NoticeSettings())
         self._teller = Teller(shop)
+        self.uses = shop.bindings.uses
 
     def settle(self, work: MessageWork, queue: str, results: list[Result]) -> Step:
         """Records what came of a try, as ``Handover`` says; without a queue the message stays at the stage that it is at."""

@@ -48,6 +48,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, host: SmtpHost, settings: SmtpSettings) -> None:
         self.host = host
         self.settings = settings
+        # Taken with the settings, which know the verbs of this generation.
+        self.bindings = host.bindings
         self.machine = ServerMachine(settings.wire)
         self.clock = SessionClock(settings.limits)
         self.dialogue = ClientDialogue(self)
@@ -71,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         self._client_ip = str(peer[0]).removeprefix("::ffff:")
+        self.bindings.uses.begin()
         refusal = self.host.admit(self, self._client_ip, self.settings.limits)
         self._session = SmtpSession(self, (self._client_ip, int(peer[1])))
         if refusal:
@@ -110,6 +113,7 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         if self._session is not None:
             self._session.end(self._ending or "lost")
+        self.bindings.uses.end()
 
     def pause_writing(self) -> None:
         self._choked = True

@@ -83,7 +83,7 @@ class Services:
     """What sessions work with; put together by the composition root."""
 
     server: Backplane
-    bindings: Bindings
+    bindings: Bindings  # those that are in force at the start; a reload gives the host others
     dispatcher: Dispatcher
     transport: Transport
     spool: Spool
@@ -99,6 +99,7 @@ class SmtpHost:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.bindings = services.bindings
         self.memory = Memory()
         self.draining = False
         self._connections: set[Connection] = set()
@@ -106,6 +107,10 @@ class SmtpHost:
         self._empty = asyncio.Event()
         self._empty.set()
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def rebind(self, bindings: Bindings) -> None:
+        """From now on new sessions ask these bindings; those under way keep those that they began with."""
+        self.bindings = bindings
 
     def admit(self, connection: Connection, client_ip: str, limits: SessionLimits) -> str:
         """Counts a session in; why it may not stay, or ""."""

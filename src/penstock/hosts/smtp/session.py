@@ -46,7 +46,7 @@ class SmtpSession:
         self.machine = connection.machine
         self.services = connection.host.services
         # A reload builds new bindings; a session keeps those that it began with.
-        self.bindings = self.services.bindings
+        self.bindings = connection.bindings
         server = self.services.server
         self.work = SessionWork(server.new_id(), client, connection.settings.name, server.now())
         self.transaction: Transaction | None = None
