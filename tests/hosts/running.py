@@ -89,7 +89,7 @@ class Running:
         self.transport = self.node.transport = Transport(parts, self.bindings, settings)
         self.host = SmtpHost(Services(self.node, self.bindings, self.dispatcher, self.transport, self.spool, get_log()))
         verbs = frozenset(self.bindings.verbs) - frozenset(ServerSettings("x").table)
-        wire = ServerSettings(self.node.hostname, limits or Limits(), verbs=verbs)
+        wire = ServerSettings(self.node.hostname, limits or Limits(), verbs=verbs, mechanisms=tuple(self.bindings.mechanisms))
         self.settings = SmtpSettings("mx", wire, sessions or SessionLimits(), in_memory=in_memory)
         self.address = ("", 0)
         self._server: asyncio.AbstractServer | None = None

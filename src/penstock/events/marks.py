@@ -52,12 +52,15 @@ if TYPE_CHECKING:
             """The event."""
 
     class Decorator(Protocol[E, V]):
-        """Takes a handler of this event that answers with such a verdict, or with None."""
+        """Takes a handler of this event that answers with such a verdict, or with None.
+
+        What it gives back says nothing more of its type, so that one handler may be decorated for several events.
+        """
 
         @overload
-        def __call__(self, handler: Callable[[T, E], Awaitable[V | None]], /) -> Callable[[T, E], Awaitable[V | None]]: ...
+        def __call__(self, handler: Callable[[T, E], Awaitable[V | None]], /) -> Callable[[T, Any], Any]: ...
         @overload
-        def __call__(self, handler: Callable[[T, E], V | None], /) -> Callable[[T, E], V | None]: ...
+        def __call__(self, handler: Callable[[T, E], V | None], /) -> Callable[[T, Any], Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
