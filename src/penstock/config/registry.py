@@ -6,7 +6,6 @@ which they are.
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import sys
 from dataclasses import is_dataclass, replace
@@ -18,11 +17,13 @@ from ..events.plug import CanarySettings, Plug, Provenance
 from ..events.rule import Match
 from ..events.sink import Sink, marks_of, settings_type
 from ..observe.log import get_log
+from . import code
 from .checks import known_listeners
 from .controls import Canary
 from .faults import faults_of_the_user
 from .kept import Kept, read
 from .load import convert
+from .reuse import Reuse
 from .schema import BindingTable, Config
 from .sources import Written, changes_path, in_files, live_place, with_changes, with_control
 from .tables import shipped_bindings
@@ -31,19 +32,21 @@ from .values import Percent
 GROUP = "penstock.sinks"
 
 
-def plugs(config: Config, kept: Kept | None = None) -> list[Plug]:
+def plugs(config: Config, kept: Kept | None = None, reuse: Reuse | None = None) -> list[Plug]:
     """All sinks of a configuration, made and ready to be bound: those of the tables, the files, the packages, and the live changes.
 
     Args:
         config: the configuration.
         kept: the live changes; None for those that are kept.
+        reuse: the sinks that may be kept from before; None for none.
 
     Raises: ConfigError for what cannot be imported or does not fit.
     """
     find_modules(config)
     changes = read(changes_path(config)) if kept is None else kept
-    shipped = [_shipped(config, table, key, changes) for table, key in shipped_bindings(config)]
-    own = [_own(config, one) for one in with_changes(config, in_files(config), changes)]
+    reuse = reuse or Reuse()
+    shipped = [_shipped(config, table, key, changes, reuse) for table, key in shipped_bindings(config)]
+    own = [_own(config, one, reuse) for one in with_changes(config, in_files(config), changes)]
     return [plug for plug in (*shipped, *own) if plug is not None and plug.enabled]
 
 
@@ -54,23 +57,23 @@ def find_modules(config: Config) -> None:
             sys.path.insert(0, path)
 
 
-def _shipped(config: Config, table: BindingTable, key: str, kept: Kept) -> Plug:
+def _shipped(config: Config, table: BindingTable, key: str, kept: Kept, reuse: Reuse) -> Plug:
     """The plug of a binding that carries out a table; errors that it causes belong to that table's key."""
     where = f"{config.path}: {key}"
     override = kept.bindings.get(table.name)
     if override is None:
-        return _plug(config, table, Place(where, where, where), Provenance("built-in"))
+        return _plug(config, table, Place(where, where, where), Provenance("built-in"), reuse)
     changed = with_control(table, override, live_place(changes_path(config), table.name))
-    return _plug(config, changed, Place(where, where, where), Provenance("built-in", override.by, override.at))
+    return _plug(config, changed, Place(where, where, where), Provenance("built-in", override.by, override.at), reuse)
 
 
-def _own(config: Config, one: Written) -> Plug | None:
+def _own(config: Config, one: Written, reuse: Reuse) -> Plug | None:
     """The plug of a binding of the user's; None for one that is switched off and cannot even be imported."""
     place = Place(one.where, f"{one.where}.sink", f"{one.where}.settings")
     if one.table.enabled:
-        return _plug(config, one.table, place, one.provenance)
+        return _plug(config, one.table, place, one.provenance, reuse)
     try:
-        return _plug(config, one.table, place, one.provenance)
+        return _plug(config, one.table, place, one.provenance, reuse)
     except ConfigError:
         return None
 
@@ -83,7 +86,7 @@ class Place(NamedTuple):
     settings: str
 
 
-def _plug(config: Config, table: BindingTable, place: Place, provenance: Provenance) -> Plug:
+def _plug(config: Config, table: BindingTable, place: Place, provenance: Provenance, reuse: Reuse) -> Plug:
     """The sink of a binding, made. Raises ConfigError."""
     cls = find_sink(table.sink, place.sink)
     for method, mark in marks_of(cls):
@@ -92,7 +95,7 @@ def _plug(config: Config, table: BindingTable, place: Place, provenance: Provena
             known_listeners(names, mark.match.listener, f"{place.table}: {cls.__qualname__}.{method}")
     return Plug(
         name=table.name,
-        sink=_make(cls, table, place.settings, config.path.parent),
+        sink=_make(cls, table, place.settings, config.path.parent, reuse),
         priority=table.priority,
         match=_match(table, place.table),
         timeout=float(table.timeout),
@@ -110,6 +113,7 @@ def _plug(config: Config, table: BindingTable, place: Place, provenance: Provena
         breaker=table.breaker.settings(),
         process=table.process.settings(),
         import_path=table.sink,
+        version=code.version(cls.__module__),
         provenance=provenance,
     )
 
@@ -140,7 +144,7 @@ def find_sink(name: str, where: str) -> type[Sink[Any]]:
     else:
         module_name, _, attribute = name.partition(":")
         with faults_of_the_user(where, f"{module_name!r} cannot be imported"):
-            module = importlib.import_module(module_name)
+            module = code.load(module_name)
         try:
             found = getattr(module, attribute)
         except AttributeError:
@@ -161,10 +165,10 @@ def _entry_point(name: str, where: str) -> object:
         raise ConfigError(where, f"several installed packages offer a sink {name!r}", f"write one of: {', '.join(sorted(entries))}")
     value, entry = entries.popitem()
     with faults_of_the_user(where, f"the sink {name!r} of an installed package, {value}, cannot be loaded"):
-        return entry.load()
+        return code.load_entry(entry)
 
 
-def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path) -> Sink[Any]:
+def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path, reuse: Reuse) -> Sink[Any]:
     """The sink; only its shell, which is never called, where it is to live in another process or is switched off."""
     wanted = settings_type(cls)
     if wanted is None and table.settings:
@@ -173,6 +177,9 @@ def _make(cls: type[Sink[Any]], table: BindingTable, where: str, folder: Path) -
         raise ConfigError(where, f"the settings of {cls.__name__} are no dataclass: {wanted!r}")
     with faults_of_the_user(where, f"{cls.__name__} cannot be made"):
         settings = () if wanted is None else (convert(table.settings, wanted, where, folder),)
+        known = reuse.sink(table.name, cls, settings[0] if settings else None, (table.run_in, table.enabled))
+        if known is not None:
+            return known
         sink = _shell(cls, *settings) if table.run_in == "process" or not table.enabled else _called(cls, where, *settings)
         sink.log = get_log(binding=table.name)
     return sink

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..events.plug import Provenance
+from . import code
 from .checks import check_binding
 from .faults import faults_of_the_user
 from .kept import NAME, Kept, Override
@@ -183,7 +184,7 @@ def _of_package(config: Config, name: str) -> list[Written]:
         raise ConfigError(where, f"several installed packages offer bindings as {name!r}: {', '.join(sorted(entries))}")
     value, entry = entries.popitem()
     with faults_of_the_user(where, f"the bindings {name!r} of an installed package, {value}, cannot be had"):
-        offer: Callable[[], Any] = entry.load()
+        offer: Callable[[], Any] = code.load_entry(entry)
         tables = list(offer())
     source = f"package {entry.dist.name} {entry.dist.version}" if entry.dist else f"package {value}"
     return list(_listed(f"package {name}", tables, source))
