@@ -112,6 +112,14 @@ class Event:
         self._session = None
         self._message = None
 
+    def is_shown_to(self, scope: Scope) -> bool:
+        """Whether this handler was the last whose drafts were started, and what it edited may be in force."""
+        return self._scope is scope
+
+    def show(self, message: Message) -> None:
+        """Puts a view of the message in the place of its own: what a handler in another process made of it."""
+        self._message = message
+
     def commit(self) -> None:
         """Makes the handler's drafts count, all or none: what can be refused comes first."""
         if self._message is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -99,11 +99,11 @@ class Offstage:
         self.done.append(f"submit from <{envelope.sender}> to {', '.join(str(r.address) for r in envelope.recipients)}")
         return work.record.id
 
-    def queue_depth(self, queue: str = "") -> int:
+    def queue_depth(self, queue: str = "") -> int | Awaitable[int]:
         """How many messages the spool keeps."""
         return self._server.queue_depth(queue)
 
-    def release_queue(self, queue: str) -> int:
+    def release_queue(self, queue: str) -> int | Awaitable[int]:
         """Releases nothing."""
         self.done.append(f"release {queue}")
         return self._server.queue_depth(queue)

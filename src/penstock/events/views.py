@@ -165,14 +165,16 @@ class Queue:
 
     async def depth(self, queue: str = "") -> int:
         """How many messages this server keeps; with a queue's name, such as "mx:example.com", only those that wait in it."""
-        return self._backplane.queue_depth(queue)
+        found = self._backplane.queue_depth(queue)
+        return found if isinstance(found, int) else await found
 
     async def release(self, queue: str) -> int:
         """Works now on what waits in a queue, whatever its schedule and retry times say, and releases what is held there; how many.
 
         What ETRN asks for (RFC 1985), as a call.
         """
-        return self._backplane.release_queue(queue)
+        found = self._backplane.release_queue(queue)
+        return found if isinstance(found, int) else await found
 
 
 class Routes:

@@ -6,6 +6,7 @@ when it returns. So an exception, a deadline or a runaway thread can leave nothi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -128,11 +129,11 @@ class Backplane(Protocol):
     async def submit(self, work: MessageWork) -> str:
         """Takes a message into transport; returns its id when it is durable. Raises StorageUnavailable."""
 
-    def queue_depth(self, queue: str = "") -> int:
-        """How many messages the spool keeps, in all or in one queue."""
+    def queue_depth(self, queue: str = "") -> int | Awaitable[int]:
+        """How many messages the spool keeps, in all or in one queue; to be awaited where another process has to be asked."""
 
-    def release_queue(self, queue: str) -> int:
-        """Releases what is held in a queue and works on it now; how many messages there are."""
+    def release_queue(self, queue: str) -> int | Awaitable[int]:
+        """Releases what is held in a queue and works on it now; how many messages there are, to be awaited as with ``queue_depth``."""
 
     async def reset_routes(self) -> int:
         """Asks for the next hop of what is queued again; how many messages got another."""
