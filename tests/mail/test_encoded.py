@@ -101,3 +101,11 @@ def test_no_text_takes_longer_than_its_length_is_worth(size: int) -> None:
 def test_a_long_value_is_not_decoded() -> None:
     text = "=?utf-8?q?x?= " * MAX_DECODED
     assert decode_words(text) == text
+
+
+@pytest.mark.parametrize(
+    "word", ["=?utf-8?q?a=0D=0ABcc:_b?=", "=?utf-8?q?a=00=0ABcc:_b?=", "=?utf-8?b?YeKAqEJjYzogYg==?=", "=?utf-8?q?a=1B=0CBcc:_b?="]
+)
+def test_a_line_end_in_an_encoded_word_ends_no_line(word: str) -> None:
+    """Whoever writes the value into another header would else write a field that a stranger made up."""
+    assert decode_words(word) == "a Bcc: b"

@@ -16,6 +16,9 @@ from encodings.aliases import aliases
 # The bounds in the expression are also what keeps the search linear. Some writers pass the length a little, so each part is bounded alone.
 _WORD = re.compile(r"=\?([!-<>@-~]{1,40})\?([bBqQ])\?([!->@-~]{0,75})\?=")
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
+# What ends a line, or means something to a terminal, has no business in the text of a field: a sink that writes the value into another
+# header would write a field that a stranger made up.
+_BREAKS = re.compile(r"[\x00-\x08\n-\x1f\x7f\x85\u2028\u2029]+")
 # Values longer than this are shown as they were written: nobody reads them, and decoding costs more than reading.
 MAX_DECODED = 16 * 1024
 # Python keeps a note of every name of a codec that it was ever asked for, so a stranger's names are compared with those that there are.
@@ -45,7 +48,7 @@ def decode_words(text: str) -> str:
         between = text[end : run.start]
         if not end or between.strip():
             pieces.append(between)
-        pieces.append(decoded)
+        pieces.append(_BREAKS.sub(" ", decoded))
         end = run.end
     return "".join([*pieces, text[end:]])
 
