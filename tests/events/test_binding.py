@@ -125,9 +125,9 @@ def test_a_thread_is_not_for_async_handlers() -> None:
     assert "plain 'def'" in refusal(Fine(), run_in="thread")
 
 
-@pytest.mark.parametrize("run_in", ["process", "threads", "Loop"])
+@pytest.mark.parametrize("run_in", ["processes", "threads", "Loop"])
 def test_a_place_to_run_that_is_not_known_is_refused(run_in: str) -> None:
-    assert f"{run_in!r} is neither 'loop' nor 'thread'" in refusal(Fine(), run_in=run_in)
+    assert f"{run_in!r} is none of 'loop', 'thread' and 'process'" in refusal(Fine(), run_in=run_in)
 
 
 @pytest.mark.parametrize("timeout", [0, -1.5])

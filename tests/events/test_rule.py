@@ -14,7 +14,8 @@ from events.harness import Harness, message_work, session_work
 from penstock import Address, Match, Recipient
 from penstock.events import EndOfData, Event, LocalDelivery, MailFrom, RcptTo, Submission
 from penstock.events.catalog import CATALOG, Ehlo, Rejected, Verb
-from penstock.events.rule import address_test, compile_match, domain_test, glob
+from penstock.events.pattern import address_test, domain_test, glob
+from penstock.events.rule import compile_match
 from penstock.events.work import MessageWork, SessionWork
 from penstock.mail.envelope import MailParameters
 from penstock.mail.reply import Reply
@@ -24,7 +25,7 @@ HARNESS = Harness([])
 
 def holds(match: Match, event: Event) -> bool:
     """Whether all conditions hold."""
-    return all(test(event) for _, test in compile_match(match, type(event)))
+    return all(condition.test(event) for condition in compile_match(match, type(event)))
 
 
 def at(event: type[Event], message: MessageWork | None = None, session: SessionWork | None = None, **more: Any) -> Event:
@@ -223,6 +224,8 @@ POSSIBLE: dict[str, set[str]] = {
     "Helo": _ALWAYS | {"tls", "helo"},
     "Ehlo": _ALWAYS | {"tls", "helo"},
     "Verb": _ALWAYS | {"tls", "helo", "verb"},
+    "Auth": _ALWAYS | {"tls", "helo"},
+    "Authenticated": _ALWAYS | {"tls", "helo"},
     "SessionEnded": _ALWAYS | {"tls", "helo"},
     "MailFrom": _TRANSACTION - {"recipient"},
     "RcptTo": _TRANSACTION | {"destination"},
@@ -268,7 +271,7 @@ CONDITIONS = sorted({f.name for f in fields(Match)} - {"rule"})
 def test_what_can_never_match_is_refused_and_what_can_is_taken(event: str, condition: str) -> None:
     match = Match(**{condition: EXAMPLES.get(condition, "*")})
     if condition in POSSIBLE[event]:
-        assert [name for name, _ in compile_match(match, CATALOG[event])] == [condition]
+        assert [each.name for each in compile_match(match, CATALOG[event])] == [condition]
     else:
         with pytest.raises(ValueError, match=f"'{condition}' can never match at "):
             compile_match(match, CATALOG[event])

@@ -19,6 +19,7 @@ from .binding import Binding
 from .chain import Chain
 from .event import Event
 from .running import Runner, Seldom
+from .trace import Tracer
 from .verdict import Defer, Reject, Verdict
 
 
@@ -66,6 +67,8 @@ class Dispatcher:
         self._seldom = Seldom()
         self._runner = Runner(log, self._seldom)
         self._telling: set[asyncio.Task[None]] = set()
+        # Who is told why bindings were asked, and why not; None while nothing is traced.
+        self.tracer: Tracer | None = None
 
     def ask(self, event: Event, chain: Chain) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Asks the bindings of a question; the outcome at once, or a coroutine that gives it."""
@@ -94,7 +97,7 @@ class Dispatcher:
         for binding in chain:
             try:
                 if wanted(binding, event) and self._has_room(binding):
-                    binding.counters.waiting += 1
+                    binding.counted.waiting += 1
                     told.append((binding, event.matched))
             except _FAILURES as error:
                 self._failed(binding, event, error)
@@ -118,7 +121,7 @@ class Dispatcher:
             return self._failed(binding, event, error)
         finally:
             seconds = time.perf_counter() - started
-            binding.counters.seconds += seconds
+            binding.counted.seconds += seconds
             if seconds > BLOCKING and self._seldom("blocks", binding.key):
                 self._log.warning("sink blocks the loop", binding=binding.name, method=binding.method, seconds=round(seconds, 3))
 
@@ -147,7 +150,7 @@ class Dispatcher:
         except (Exception, SystemExit) as error:
             return self._failed(binding, event, error)
         finally:
-            binding.counters.seconds += time.perf_counter() - started
+            binding.counted.seconds += time.perf_counter() - started
 
     def _settle(self, binding: Binding, event: Event, verdict: Any) -> Outcome | None:
         """Makes the handler's drafts count; the outcome, or None to go on with the next binding."""
@@ -159,11 +162,11 @@ class Dispatcher:
         if verdict is None or edit is not None:
             if edit is not None:
                 event.edit(edit)
-                binding.counters.verdicts += 1
+                binding.counted.verdicts += 1
             if event.stage:
                 _remember(binding, event, forks)
             return None
-        binding.counters.verdicts += 1
+        binding.counted.verdicts += 1
         return Outcome(verdict, binding.name)
 
     def _failed(self, binding: Binding, event: Event, error: BaseException) -> Outcome | None:
@@ -175,7 +178,7 @@ class Dispatcher:
             return Outcome(_deserved(error), "client")
         if isinstance(error, ClientGone):
             return Outcome(_FAILED_DEFER, "client")
-        binding.counters.errors += 1
+        binding.counted.errors += 1
         self._log.error(
             "sink failed",
             binding=binding.name,
@@ -204,15 +207,15 @@ class Dispatcher:
                 else:
                     await self._ask_waiting(binding, event)
             finally:
-                binding.counters.waiting -= 1
+                binding.counted.waiting -= 1
 
     def _has_room(self, binding: Binding) -> bool:
         """Whether one more report may wait for a binding; counts and says when not."""
-        if binding.counters.waiting < MOST_REPORTS:
+        if binding.counted.waiting < MOST_REPORTS:
             return True
-        binding.counters.dropped += 1
+        binding.counted.dropped += 1
         if self._seldom("dropped", binding.key):
-            counters = binding.counters
+            counters = binding.counted
             self._log.warning(
                 "reports are dropped", binding=binding.name, method=binding.method, waiting=counters.waiting, dropped=counters.dropped
             )
@@ -226,13 +229,13 @@ def _deserved(error: RemoteProtocolError) -> Verdict:
 
 def begin(binding: Binding, event: Event) -> None:
     """Starts a handler's drafts and its count."""
-    binding.counters.matched += 1
+    binding.counted.matched += 1
     event.begin(binding.scope)
 
 
 def wanted(binding: Binding, event: Event) -> bool:
     """Whether a binding is to be asked: its conditions hold, and at a stage the message neither came from it nor was seen by it before."""
-    binding.counters.asked += 1
+    binding.counted.asked += 1
     message = event.facts.message
     if event.stage and message is not None:
         record = message.record
@@ -240,7 +243,10 @@ def wanted(binding: Binding, event: Event) -> bool:
         if binding.name in record.skip or binding.key in record.done:
             return False
     event.matched = ()
-    return all(test(event) for _, test in binding.tests) if binding.tests else True
+    for condition in binding.conditions:  # noqa: SIM110 - a generator would cost more than most conditions
+        if not condition.test(event):
+            return False
+    return True
 
 
 def _remember(binding: Binding, event: Event, forks: int) -> None:

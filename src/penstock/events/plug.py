@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .rule import Match
 
 if TYPE_CHECKING:
+    from .running import Remote
     from .sink import Sink
 
 OnError = Literal["defer", "reject", "continue"]
@@ -93,8 +94,13 @@ class Provenance:
 class Counters:
     """What a binding did: times asked, times its conditions held, verdicts, errors, and seconds spent in its handler.
 
+    ``asked`` are the events at which its turn came: no binding before it had the last word. It counts whether its conditions were tried, or
+    an index knew at once that they could not hold; so 0 means that its event never happened (or that others always settled it), and
+    ``matched`` at 0 beside it that its conditions never held.
+
     ``late`` are the calls that run on after their deadline just now, ``waiting`` the reports that wait to be told, and ``dropped`` those
     that were not told since too many waited. ``refused`` are calls that were not made: breaker open, firings used up and the like.
+    ``blocked`` are the calls that kept the loop, and with it all sessions of the worker, for more than a quarter of a second.
     ``agreed`` and ``differed`` are a shadow's verdicts beside those that counted.
     """
 
@@ -107,6 +113,7 @@ class Counters:
     waiting: int = 0
     dropped: int = 0
     refused: int = 0
+    blocked: int = 0
     agreed: int = 0
     differed: int = 0
 
@@ -149,6 +156,7 @@ class Standing:
         failures: in a row.
         open_until: monotonic seconds until which its breaker is open; 0 while it is closed.
         rest: seconds of the breaker's present rest.
+        probing: whether the call is under way that tries if an open breaker may close.
         last_error: what went wrong last, for administrators.
         rolled_back: why the canary was taken back; "" while it was not.
         trial: how the canary does.
@@ -159,6 +167,7 @@ class Standing:
     failures: int = 0
     open_until: float = 0.0
     rest: float = 0.0
+    probing: bool = False
     last_error: str = ""
     rolled_back: str = ""
     trial: Trial = field(default_factory=Trial)
@@ -192,6 +201,7 @@ class Plug:
         version: of the sink's code: the first digits of a hash of its source; "" when it is not known.
         provenance: where it comes from.
         standing: how it fares.
+        remote: calls the handlers in their process, with ``run_in = "process"``; None where none was started, as in ``penstock check``.
     """
 
     name: str
@@ -216,3 +226,4 @@ class Plug:
     version: str = ""
     provenance: Provenance = Provenance()
     standing: Standing = field(default_factory=Standing, compare=False)
+    remote: Remote | None = field(default=None, compare=False)

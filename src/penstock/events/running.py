@@ -8,16 +8,27 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import SinkError, SinkTimeout
 from ..observe.log import Log
 from .binding import Binding
 from .event import Event
 from .threads import Raised, Threads
+from .verdict import Verdict
 
 # How long after its deadline a handler may take to end before the log says that it has not.
 GRACE = 1.0
+
+
+class Remote(Protocol):
+    """Runs the handlers of one plug in a process of their own."""
+
+    async def call(self, binding: Binding, event: Event) -> Verdict | None:
+        """What the handler answers there; its drafts are those of the event then.
+
+        Raises: SinkError; SinkTimeout when there was no answer in time.
+        """
 
 
 class Seldom:
@@ -57,6 +68,8 @@ class Runner:
 
     async def run(self, binding: Binding, event: Event) -> Any:
         """What the handler answers. Raises what it raises; SinkTimeout; SinkError when it ended as if it had been cancelled."""
+        if binding.mode == "process":
+            return await self._remote(binding, event)
         seconds = binding.plug.timeout
         running = self._task(binding, event) if binding.mode == "loop" else await self._thread(binding, event)
         try:
@@ -76,6 +89,12 @@ class Runner:
             raise result.error
         raise SinkError(binding.name, f"the handler raised {type(result.error).__name__}") from result.error
 
+    async def _remote(self, binding: Binding, event: Event) -> Verdict | None:
+        """The handler's call in its process, which has deadlines of its own and can, other than a thread, be ended."""
+        if binding.plug.remote is None:
+            raise SinkError(binding.name, "its process was not started")
+        return await binding.plug.remote.call(binding, event)
+
     def _task(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_task(_answer(binding, event))
 
@@ -94,12 +113,12 @@ class Runner:
         """Waits no longer for a handler, which is asked to end if it can be."""
 
         def ended(_: asyncio.Future[Any]) -> None:
-            binding.counters.late -= 1
+            binding.counted.late -= 1
             self._late.discard(running)
             if not running.cancelled():
                 running.exception()  # looked at, so that asyncio does not complain that nobody did
 
-        binding.counters.late += 1
+        binding.counted.late += 1
         self._late.add(running)
         running.add_done_callback(ended)
         if isinstance(running, asyncio.Task):
@@ -109,7 +128,7 @@ class Runner:
     def _say_late(self, binding: Binding, running: asyncio.Future[Any]) -> None:
         if not running.done() and self._seldom("late", binding.key):
             self._log.warning(
-                "sink still runs after its deadline", binding=binding.name, method=binding.method, calls=binding.counters.late
+                "sink still runs after its deadline", binding=binding.name, method=binding.method, calls=binding.counted.late
             )
 
     def _full(self, binding: Binding) -> None:
