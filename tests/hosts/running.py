@@ -93,6 +93,7 @@ class Running:
         self.settings = SmtpSettings("mx", wire, sessions or SessionLimits(), in_memory=in_memory)
         self.address = ("", 0)
         self._server: asyncio.AbstractServer | None = None
+        self._clients: list[Client] = []
 
     async def __aenter__(self) -> Running:
         await self.spool.open()
@@ -105,6 +106,8 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for client in self._clients:  # else the drain waits for them
+            client.close()
         await self.host.drain(1.0)
         await self.transport.stop(1.0)
         await self.dispatcher.drain()
@@ -114,6 +117,7 @@ class Running:
         """A client that has read the banner."""
         client = Client(*await asyncio.open_connection(*self.address))
         client.banner = await client.reply()
+        self._clients.append(client)
         return client
 
     def kept(self) -> list[Any]:

@@ -26,8 +26,8 @@ class Match:
 
     Args:
         sender: address pattern: ``*`` anywhere, ``example.com`` that domain, ``.example.com`` that domain and all below it.
-        recipient: the same, for a recipient; on an event of a whole message, one recipient is enough.
-        helo: the same, for what the client called itself.
+        recipient: address pattern, as ``sender`` has it, for a recipient; on an event of a whole message, one recipient is enough.
+        helo: domain pattern, as ``sender`` has it, for what the client called itself.
         client: IP addresses or networks.
         listener: names of listeners.
         authenticated: True for sessions with a user, False for those without.

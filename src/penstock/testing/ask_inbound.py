@@ -41,9 +41,11 @@ class AskInbound(Asking):
         return await self._greeting(events.Ehlo(self.facts(message=False), name, list(offered)), name)
 
     async def _greeting(self, event: Greeting, name: str) -> Refusal | None:
+        # As in the server: a condition on the name is met by the name that was just said, and a refusal forgets it.
+        before, self._session.helo = self._session.helo, name
         verdict = await self.put(event)
-        if verdict is None:
-            self._session.helo = name
+        if verdict is not None:
+            self._session.helo = before
         return cast(Refusal | None, verdict)
 
     async def mail_from(self, sender: str = SENDER, parameters: MailParameters | None = None) -> Refusal | v.Rewrite | None:
