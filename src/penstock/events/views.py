@@ -364,6 +364,11 @@ class MessageSnapshot:
         return cls(record.id, record.envelope.sender, recipients, record.origin, record.direction, record.size, came)
 
     @property
+    def in_memory(self) -> bool:
+        """True when the header can be read without waiting for the disk."""
+        return self._came is None or self._came.content.in_memory
+
+    @property
     def header(self) -> Header:
         """The header fields as they were accepted, for reading."""
         return Header(self._came.section if self._came else b"", frozen=True)

@@ -90,6 +90,13 @@ class LargeContent:
     def read(self, offset: int = 0, length: int = -1) -> bytes:
         return self.file.read(offset, max(self.size - offset, 0) if length < 0 else length)
 
+    def open_file(self) -> tuple[int, bytes] | None:
+        """A new descriptor for reading, and the checksums of the blocks; None when the file has gone. Raises OSError."""
+        try:
+            return os.open(self.file.folder / self.file.name, os.O_RDONLY | os.O_CLOEXEC), self.file.checksums()
+        except FileNotFoundError:
+            return None
+
 
 class LargeWriter:
     """Takes one large content from the loop and writes it in a thread, a block at a time.

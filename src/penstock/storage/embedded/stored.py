@@ -88,6 +88,13 @@ class StoredContent:
         data = self._blocks(first, last)
         return data[offset - first * CHUNK : end - first * CHUNK]
 
+    def open_file(self) -> tuple[int, bytes] | None:
+        """A new descriptor for reading, and the checksums of the blocks, when the content has a file of its own; else None. Raises OSError."""
+        place = self._place
+        if not place.file:
+            return None
+        return os.open(self._store.folder.large / place.file, os.O_RDONLY | os.O_CLOEXEC), place.checksums
+
     def _blocks(self, first: int, last: int) -> bytes:
         start = first * CHUNK
         length = min((last + 1) * CHUNK, self.size) - start
