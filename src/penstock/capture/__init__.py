@@ -1,1 +1,1 @@
-"""Sessions and messages kept in a file, to be gone through again with other sinks."""
+"""Captures: SMTP sessions as they were, without what is nobody's business, so that they can be run again through other bindings."""

@@ -17,6 +17,7 @@ from .clock import SessionClock
 from .dialogue import ClientDialogue
 from .host import SmtpHost, SmtpSettings
 from .session import SmtpSession
+from .tap import SessionTap
 
 # Octets that may wait unparsed before the client is asked to stop sending.
 MAX_PENDING = 256 * 1024
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.machine = ServerMachine(settings.wire)
         self.clock = SessionClock(settings.limits)
         self.dialogue = ClientDialogue(self)
+        self.tap: SessionTap | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._session: SmtpSession | None = None
@@ -76,6 +78,8 @@ class Connection(asyncio.Protocol):
         self.bindings.uses.begin()
         refusal = self.host.admit(self, self._client_ip, self.settings.limits)
         self._session = SmtpSession(self, (self._client_ip, int(peer[1])))
+        if self.host.tap is not None:
+            self.tap = self.host.tap(self._session.facts)
         if refusal:
             self._session.log.warning("session refused", reason=refusal)
             self.finish(Reply(421, "4.7.0" if "your" in refusal else "4.3.2", refusal), "dropped")
@@ -86,6 +90,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             return
+        if self.tap is not None:
+            self.tap.received(data)
         self.machine.receive_data(data)
         if self.dialogue.is_open:
             self.dialogue.serve()
@@ -113,6 +119,8 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         if self._session is not None:
             self._session.end(self._ending or "lost")
+        if self.tap is not None:
+            self.tap.ended(self._ending or "lost")
         self.bindings.uses.end()
 
     def pause_writing(self) -> None:
@@ -150,6 +158,8 @@ class Connection(asyncio.Protocol):
             return
         out = self.machine.data_to_send()
         if out:
+            if self.tap is not None:
+                self.tap.sent(out)
             transport.write(out)
         if self.machine.is_closed:
             self._close(transport)
@@ -209,6 +219,8 @@ class Connection(asyncio.Protocol):
             happening = machine.next_event()
             if isinstance(happening, Signal):
                 break
+            if self.tap is not None:
+                self.tap.happened(happening, machine.pending)
             if isinstance(happening, Closed):
                 self.note_end(happening.reason)
                 break

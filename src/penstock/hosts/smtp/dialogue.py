@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import ClientGone, RemoteProtocolError
 from ...mail.reply import Reply
 from ...wire.smtp.command import decode_response
-from ...wire.smtp.happening import Block, Closed, Line, Refused
+from ...wire.smtp.happening import Block, Closed, Line, Refused, Signal
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -69,6 +69,9 @@ class ClientDialogue:
         self._connection.flush()
         while awaited is not None and not awaited.done():
             happening = self._connection.machine.next_event()
+            tap = self._connection.tap
+            if tap is not None and not isinstance(happening, Signal):
+                tap.happened(happening, self._connection.machine.pending)
             if isinstance(happening, Line):
                 awaited.set_result(happening.data)
             elif isinstance(happening, Block):

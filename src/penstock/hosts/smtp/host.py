@@ -19,6 +19,7 @@ from ...storage.base import Spool
 from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
 from .intake import Memory
+from .tap import Tap
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -102,6 +103,8 @@ class SmtpHost:
         self.bindings = services.bindings
         self.memory = Memory()
         self.draining = False
+        # Who listens to new sessions; None while nobody does.
+        self.tap: Tap | None = None
         self._connections: set[Connection] = set()
         self._clients: Counter[str] = Counter()
         self._empty = asyncio.Event()
