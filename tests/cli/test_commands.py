@@ -213,7 +213,8 @@ def test_bindings_lists_handlers_in_the_order_in_which_they_are_asked() -> None:
     hello = next(row for row in rows if row["binding"] == "hello" and row["event"] == "Submission")
     assert hello == {
         "event": "Submission", "order": 2, "priority": 24575, "binding": "hello", "sink": "hello:Hello", "handler": "greet", "mode": "loop",
-        "match": "recipient=*@example.com", "on_error": "defer", "timeout": "30s",
+        "match": "recipient=*@example.com", "on_error": "defer", "timeout": "30s", "state": "active",
+        "from": "penstock.toml", "changed_by": "", "changed_at": 0.0,
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError, PenstockError
+from .bindings_commands import bindings
 from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, complain
 from .faces import FACES, face
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -121,21 +122,6 @@ def check(
 
 
 @app.command()
-def bindings(
-    config: ConfigOption = DEFAULT_CONFIG,
-    event: Annotated[str, typer.Option(metavar="EVENT", help="Only those of one event, e.g. RcptTo.")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """List which sink is asked when, in order.
-
-    The sinks that carry out [relay] and [domain] are listed like the user's own.
-    """
-    from .bindings import show_bindings
-
-    show_bindings(config, event, as_json)
-
-
-@app.command()
 def send(
     to: Annotated[list[str], typer.Option("--to", metavar="ADDRESS", help="A recipient; may be given several times.")],
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")] = "127.0.0.1:2525",
@@ -162,6 +148,7 @@ def send(
     run_send(Route.parse(server, helo, timeout), write(sender, to, words, helo), verbose, as_json)
 
 
+app.add_typer(bindings, name="bindings")
 app.add_typer(queue, name="queue")
 app.add_typer(spool, name="spool")
 

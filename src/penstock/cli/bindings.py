@@ -1,36 +1,76 @@
-"""``penstock bindings``: which handler is asked at which event, in which order.
+"""``penstock bindings``: which handler is asked at which event, in which order, and how it does.
 
-The list is the one that the server works with, built in the same way from the same file; it is not a description of it.
+The list is the one that the server works with, built in the same way from the same files; it is not a description of it. What only the
+running workers know, counters and open breakers, is asked of them.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ..config import load, plugs
+from ..config import Config, load, plugs
+from ..config.kept import Kept, visible
+from ..config.sources import Written, changes_path, in_files, with_changes
 from ..events.binding import Binding, Bindings
 from ..events.catalog import CATALOG
+from ..events.plug import Plug
 from ..events.rule import Match
 from ..events.sink import marks_of
-from .exits import EX_USAGE, Stop
+from .bindings_live import Live, ask_workers
+from .exits import EX_USAGE, Stop, complain
 from .listing import Layout, Row, show
 
-LAYOUT = Layout(
-    columns=("event", "order", "priority", "binding", "sink", "handler", "mode", "match", "on_error", "timeout"),
-    narrow=("event", "priority", "binding", "handler", "mode", "match"),
+FILES = Layout(
+    columns=("event", "order", "priority", "binding", "sink", "handler", "mode", "match", "on_error", "timeout", "state", "from"),
+    narrow=("event", "priority", "binding", "handler", "mode", "match", "state"),
     right=("order", "priority", "timeout"),
-    fold=("binding", "sink", "match"),
+    fold=("binding", "sink", "match", "from", "state"),
+)
+COUNTED = ("asked", "matched", "verdicts", "errors", "seconds", "refused")
+SERVER = Layout(
+    columns=(*FILES.columns[:8], "state", *COUNTED, "on_error", "timeout", "from"),
+    narrow=("event", "priority", "binding", "handler", "match", "state", "asked", "errors"),
+    right=(*FILES.right, *COUNTED),
+    fold=FILES.fold,
 )
 
 
-def show_bindings(path: Path, event: str, as_json: bool) -> None:
-    """Lists the bindings of a configuration, or those of one event. Raises ConfigError; Stop for an event that there is not."""
-    wanted = _event(event) if event else ""
-    bound = Bindings(plugs(load(path)))
-    found = [row for row in rows(bound) if not wanted or row["event"] == wanted or str(row["event"]).startswith(f"{wanted} ")]
-    show(found, LAYOUT, as_json)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which bindings.
+
+    Args:
+        event: of this event; "" for any.
+        sink: with this text in the import path of their sinks.
+        files: as the files say, without asking the running server.
+    """
+
+    event: str = ""
+    sink: str = ""
+    files: bool = False
+
+
+def show_bindings(path: Path, wanted: Wanted, as_json: bool) -> None:
+    """Lists the bindings of a configuration. Raises ConfigError; Stop for an event that there is not."""
+    event = _event(wanted.event) if wanted.event else ""
+    config = load(path)
+    kept, hidden = visible(changes_path(config))
+    made = plugs(config, kept)
+    found = [*rows(Bindings(made)), *_left_out(config, kept, made)]
+    live = None if wanted.files else ask_workers(config)
+    if live is not None:
+        found = [_joined(row, live) for row in found]
+    found = [row for row in found if not event or row["event"] == event or str(row["event"]).startswith(f"{event} ")]
+    found = [row for row in found if wanted.sink in str(row["sink"])]
+    show(found, FILES if live is None else SERVER, as_json)
+    if hidden:
+        complain(0, hidden)
+    if live is None and not wanted.files and not as_json:
+        complain(0, "no server answers, so this is what the files say")
 
 
 def _event(name: str) -> str:
@@ -45,12 +85,26 @@ def _event(name: str) -> str:
 
 def rows(bound: Bindings) -> list[Row]:
     """All bindings, by event in the order of the catalogue, and in the order in which they are asked."""
-    chains = [(name, bound.chain(event)) for name, event in CATALOG.items()]
-    chains += [(f"Verb {keyword}", chain) for keyword, chain in sorted(bound.verbs.items())]
-    return [_row(name, order, binding) for name, chain in chains for order, binding in enumerate(chain, 1)]
+    by_event: dict[str, list[Binding]] = {}
+    names = {event: name for name, event in CATALOG.items()}
+    for binding in bound.all:
+        label = f"{names[binding.event]} {binding.keyword}".rstrip()
+        by_event.setdefault(label, []).append(binding)
+    order = {name: number for number, name in enumerate(CATALOG)}
+    labels = sorted(by_event, key=lambda label: (order[label.partition(" ")[0]], label))
+    return [_row(label, number, binding) for label in labels for number, binding in _numbered(by_event[label])]
 
 
-def _row(event: str, order: int, binding: Binding) -> Row:
+def _numbered(chain: Sequence[Binding]) -> Iterator[tuple[int | str, Binding]]:
+    """The bindings of an event with their place among those that are asked; a dash for those that are not."""
+    number = 0
+    for binding in chain:
+        asked = binding.plug.enabled and binding.plug.mode == "active"
+        number += asked
+        yield (number if asked else "-"), binding
+
+
+def _row(event: str, order: int | str, binding: Binding) -> Row:
     plug = binding.plug
     sink = type(plug.sink)
     return {
@@ -64,13 +118,61 @@ def _row(event: str, order: int, binding: Binding) -> Row:
         "match": "; ".join(_conditions(binding)),
         "on_error": "-" if binding.event.report else plug.on_error,
         "timeout": f"{plug.timeout:g}s",
+        "state": state_of(plug, time.time()),
+        "from": _origin(plug.provenance.source),
+        "changed_by": plug.provenance.by,
+        "changed_at": plug.provenance.at,
+    }
+
+
+def _origin(source: str) -> str:
+    """Where a binding is from, in few letters: the name of the file, which has the binding's own name in it anyway."""
+    return Path(source.partition(": ")[0]).name
+
+
+def state_of(plug: Plug, now: float) -> str:
+    """What can be said of a binding without asking the server."""
+    if not plug.enabled:
+        return "disabled"
+    if plug.expires and plug.expires <= now:
+        return "expired"
+    if plug.mode == "shadow":
+        return "shadow"
+    return f"canary {plug.canary.percent:g}%" if plug.canary is not None else "active"
+
+
+def _left_out(config: Config, kept: Kept, made: Sequence[Plug]) -> list[Row]:
+    """Bindings that are switched off and whose sinks cannot be imported: nobody knows what they would handle."""
+    names = {plug.name for plug in made}
+    written = with_changes(config, in_files(config), kept)
+    return [_unknown_row(one) for one in written if one.table.name not in names]
+
+
+def _unknown_row(one: Written) -> Row:
+    table = one.table
+    return {
+        "event": "-", "order": "-", "priority": table.priority, "binding": table.name, "sink": table.sink, "handler": "-", "mode": "-",
+        "match": "", "on_error": table.on_error, "timeout": f"{table.timeout:g}s", "state": "disabled", "from": _origin(one.provenance.source),
+        "changed_by": one.provenance.by, "changed_at": one.provenance.at,
+    }  # fmt: skip
+
+
+def _joined(row: Row, live: Live) -> Row:
+    """A row with what the workers say of it."""
+    known: Mapping[str, object] = live.get((str(row["binding"]), str(row["handler"]), str(row["event"]).partition(" ")[0]), {})
+    counted = {name: known.get(name, 0) for name in COUNTED}
+    return {
+        **row,
+        **counted,
+        **{name: value for name, value in known.items() if name not in counted},
+        "state": known.get("state", "not loaded"),
     }
 
 
 def _conditions(binding: Binding) -> list[str]:
     """The conditions of the binding and of the handler, as they were written."""
     marks = [mark for name, mark in marks_of(type(binding.plug.sink)) if name == binding.method and binding.event in mark.events]
-    given: list[Match | None] = [binding.plug.match, *(mark.match for mark in marks if mark.keyword == binding.keyword)]
+    given: list[Match | None] = [binding.plug.match, *(mark.match for mark in marks if binding.keyword in (mark.keyword, mark.mechanism))]
     return [
         f"{field.name}={_shown(value)}"
         for match in given

@@ -60,7 +60,7 @@ def _table(rows: Sequence[Row], layout: Layout) -> None:
     console.print(table)
     if columns != layout.columns:
         left_out = ", ".join(column for column in layout.columns if column not in columns)
-        console.print(f"No room here for {left_out}: --json, or a wider terminal, shows all.")
+        typer.echo(f"No room here for {left_out}: --json, or a wider terminal, shows all.")
 
 
 def _plain(cells: list[list[str]], columns: Sequence[str]) -> None:

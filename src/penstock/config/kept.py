@@ -91,7 +91,7 @@ def read(path: Path) -> Kept:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(str(path), f"the live changes cannot be read: {error}", hint) from None
     except OSError as error:
-        raise ConfigError(str(path), f"the live changes cannot be read: {error.strerror or error}", hint) from None
+        raise ConfigError(str(path), f"the live changes cannot be read: {error.strerror or error}", hint) from error
     except ValueError as error:
         raise ConfigError(str(path), str(error), hint) from None
     if kept.version != 1:
@@ -99,11 +99,24 @@ def read(path: Path) -> Kept:
     return kept
 
 
+def visible(path: Path) -> tuple[Kept, str]:
+    """The live changes as far as this user may see them, and what to tell him where he may not; "" where he may.
+
+    Whoever checks a file may be another user than the server's. Raises ConfigError as ``read`` does.
+    """
+    try:
+        return read(path), ""
+    except ConfigError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return Kept(), f"this user may not read {path}, so live changes are not looked at"
+        raise
+
+
 def _content(path: Path) -> bytes | None:
     """What is in the file; None when it is not there. Raises ValueError for a file that a stranger could have written."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(fd, "rb") as file:
         found = os.fstat(fd)
