@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ..observe.log import Log
-
-if TYPE_CHECKING:
-    from .plug import Plug
+from .plug import Plug
 
 
 class Breakers:
@@ -28,14 +25,20 @@ class Breakers:
         self._log = log
         self._clock = clock
 
+    def is_open(self, plug: Plug) -> bool:
+        """Whether its handlers are left alone now."""
+        return plug.standing.open_until > self._clock() if plug.standing.open_until else False
+
     def holds(self, plug: Plug) -> bool:
-        """Whether a handler must not be called now. After False it must be: that call is the trial for which the others wait."""
+        """Whether a handler must not be called now. After False it must be: where the breaker is open, that call is the trial."""
         standing = plug.standing
         if not standing.open_until:
             return False
-        if standing.probing or self._clock() < standing.open_until:
+        now = self._clock()
+        if now < standing.open_until:
             return True
-        standing.probing = True
+        # The others wait for what comes of it; but no longer than it can take, so that a trial that is lost does not cost the binding.
+        standing.probing, standing.open_until = True, now + 3 * plug.timeout
         return False
 
     def failed(self, plug: Plug, error: str) -> None:
@@ -48,12 +51,14 @@ class Breakers:
         standing, settings = plug.standing, plug.breaker
         standing.failures += 1
         standing.last_error = error
-        was_open, probed = bool(standing.open_until), standing.probing
+        now, was_open, probed = self._clock(), bool(standing.open_until), standing.probing
         standing.probing = False
-        if not settings.failures or (was_open and not probed) or (not was_open and standing.failures < settings.failures):
+        if was_open and not probed and now < standing.open_until:
+            return  # it was called before the breaker opened
+        if not settings.failures or (not was_open and standing.failures < settings.failures):
             return
         standing.rest = min(standing.rest * 2 if was_open else settings.rest, settings.longest)
-        standing.open_until = self._clock() + standing.rest
+        standing.open_until = now + standing.rest
         self._log.warning("breaker opens", binding=plug.name, failures=standing.failures, rest=standing.rest, error=error)
 
     def fine(self, plug: Plug) -> None:
@@ -64,5 +69,7 @@ class Breakers:
         standing.failures, standing.open_until, standing.rest, standing.probing = 0, 0.0, 0.0, False
 
     def gave_up(self, plug: Plug) -> None:
-        """A call ended without saying anything of the sink; the next one may be the trial."""
-        plug.standing.probing = False
+        """A call ended without telling anything of the sink; the next one may be the trial."""
+        standing = plug.standing
+        if standing.probing:
+            standing.probing, standing.open_until = False, self._clock()

@@ -156,7 +156,7 @@ class Standing:
         failures: in a row.
         open_until: monotonic seconds until which its breaker is open; 0 while it is closed.
         rest: seconds of the breaker's present rest.
-        probing: whether the call is under way that tries if an open breaker may close.
+        probing: whether a call is under way that tries if an open breaker may close.
         last_error: what went wrong last, for administrators.
         rolled_back: why the canary was taken back; "" while it was not.
         trial: how the canary does.
@@ -188,7 +188,8 @@ class Plug:
         run_in: "loop", "thread", "process", or "" for what suits the handler: ``async def`` on the loop, ``def`` in a thread.
         where: where it is written, for errors.
         threads: how many calls of plain ``def`` handlers run at once; a further one waits.
-        concurrency: how many calls of all its handlers run at once in a worker; a further one waits. 0 for any number.
+        concurrency: how many calls of all its handlers run at once in a worker; a further one waits, and fails when its ``timeout`` is over
+            before its turn comes. 0 for any number. A handler that never waits itself (``blocking=False``) needs no place.
         enabled: False keeps it in every list, and asks it nothing.
         mode: "shadow" asks it about a copy, and only compares what it says.
         canary: asks it about a part of the traffic only; None for all.

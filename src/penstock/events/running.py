@@ -14,6 +14,8 @@ from ..errors import SinkError, SinkTimeout
 from ..observe.log import Log
 from .binding import Binding
 from .event import Event
+from .places import Places
+from .plug import Plug
 from .threads import Raised, Threads
 from .verdict import Verdict
 
@@ -63,15 +65,33 @@ class Runner:
         self._log = log
         self._seldom = seldom
         self._threads: dict[str, Threads] = {}
+        self._places: dict[str, Places] = {}
         # The loop itself holds on to tasks only weakly.
         self._late: set[asyncio.Future[Any]] = set()
 
     async def run(self, binding: Binding, event: Event) -> Any:
         """What the handler answers. Raises what it raises; SinkTimeout; SinkError when it ended as if it had been cancelled."""
+        if binding.plug.concurrency == 0:
+            if binding.mode == "process":
+                return await self._remote(binding, event)
+            return await self._wait(binding, await self._start(binding, event))
+        places = await self._place(binding.plug)
         if binding.mode == "process":
-            return await self._remote(binding, event)
+            try:
+                return await self._remote(binding, event)
+            finally:
+                places.free()
+        try:
+            running = await self._start(binding, event)
+        except BaseException:
+            places.free()
+            raise
+        # The place is kept as long as the handler runs, whether anybody still waits for it or not.
+        running.add_done_callback(lambda _: places.free())
+        return await self._wait(binding, running)
+
+    async def _wait(self, binding: Binding, running: asyncio.Future[Any]) -> Any:
         seconds = binding.plug.timeout
-        running = self._task(binding, event) if binding.mode == "loop" else await self._thread(binding, event)
         try:
             await asyncio.wait((running,), timeout=seconds)
         except asyncio.CancelledError:
@@ -89,23 +109,38 @@ class Runner:
             raise result.error
         raise SinkError(binding.name, f"the handler raised {type(result.error).__name__}") from result.error
 
+    async def _place(self, plug: Plug) -> Places:
+        """A place among the calls of all handlers of a plug; the wait for one may take as long as a call."""
+        places = self._places.get(plug.name)
+        if places is None:
+            places = self._places[plug.name] = Places(plug.concurrency, partial(self._all_taken, plug.name))
+        if places.most != plug.concurrency:
+            places.resize(plug.concurrency)
+        if not await places.take(plug.timeout):
+            raise SinkTimeout(plug.name, f"{places.most} of its calls run, and none ended within {plug.timeout:g} s")
+        return places
+
     async def _remote(self, binding: Binding, event: Event) -> Verdict | None:
         """The handler's call in its process, which has deadlines of its own and can, other than a thread, be ended."""
         if binding.plug.remote is None:
             raise SinkError(binding.name, "its process was not started")
         return await binding.plug.remote.call(binding, event)
 
-    def _task(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().create_task(_answer(binding, event))
+    async def _start(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
+        if binding.mode == "loop":
+            return asyncio.get_running_loop().create_task(answer(binding, event))
+        return await self._thread(binding, event)
 
     async def _thread(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
         """The handler's call in a thread; its deadline begins when it does, so the wait for a thread has one of the same length."""
-        threads = self._threads.get(binding.name)
+        plug, threads = binding.plug, self._threads.get(binding.name)
         if threads is None:
-            full = partial(self._full, binding)
-            threads = self._threads[binding.name] = Threads(binding.name, binding.plug.threads, full)
-        if not await threads.place(binding.plug.timeout):
-            raise SinkTimeout(binding.name, f"none of its {threads.most} threads was free within {binding.plug.timeout:g} s")
+            threads = self._threads[plug.name] = Threads(plug.name, plug.threads, partial(self._full, plug.name))
+        places = threads.places
+        if places.most != plug.threads:
+            places.resize(plug.threads)
+        if not await places.take(plug.timeout):
+            raise SinkTimeout(binding.name, f"none of its {places.most} threads was free within {plug.timeout:g} s")
         binding.scope.loop = asyncio.get_running_loop()
         return threads.start(partial(binding.handler, event))
 
@@ -131,12 +166,16 @@ class Runner:
                 "sink still runs after its deadline", binding=binding.name, method=binding.method, calls=binding.counted.late
             )
 
-    def _full(self, binding: Binding) -> None:
-        if self._seldom("full", binding.name):
-            self._log.warning("binding holds all its threads", binding=binding.name, threads=binding.plug.threads)
+    def _full(self, name: str) -> None:
+        if self._seldom("full", name):
+            self._log.warning("binding holds all its threads", binding=name, threads=self._threads[name].places.most)
+
+    def _all_taken(self, name: str) -> None:
+        if self._seldom("taken", name):
+            self._log.warning("calls wait for others of their binding", binding=name, concurrency=self._places[name].most)
 
 
-async def _answer(binding: Binding, event: Event) -> Any:
+async def answer(binding: Binding, event: Event) -> Any:
     """What a coroutine answers, or ``Raised``: as an exception of a task, SystemExit would end the loop."""
     try:
         return await binding.handler(event)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .places import Places
+
 # A thread that had nothing to do for so many seconds ends.
 IDLE = 60.0
-# How long a call waits for a thread before somebody is told.
-PATIENCE = 1.0
 Job = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
@@ -39,43 +38,16 @@ class Threads:
     """
 
     def __init__(self, name: str, most: int, full: Callable[[], None]) -> None:
-        self.most = most
-        self._name = f"penstock-{name}"
-        self._full = full
-        self._busy = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._pool = _Pool(self._name)
-
-    async def place(self, seconds: float) -> bool:
-        """Waits so long for a place, first come, first served; False when there was none. Who has one has to ``start``."""
-        if self._busy < self.most:
-            self._busy += 1
-            return True
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        early = min(PATIENCE, seconds)
-        try:
-            await asyncio.wait((waiter,), timeout=early)
-            if not waiter.done():
-                self._full()
-                await asyncio.wait((waiter,), timeout=seconds - early)
-        except asyncio.CancelledError:
-            if waiter.done():
-                self._free()
-            else:
-                self._waiting.remove(waiter)
-            raise
-        if not waiter.done():
-            self._waiting.remove(waiter)
-        return waiter.done()
+        self.places = Places(most, full)
+        self._pool = _Pool(f"penstock-{name}")
 
     def start(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Runs a call in a thread; its result, or ``Raised``. The place is free again when the call ends, whoever still waits for it."""
+        """Runs a call in a thread; its result, or ``Raised``. Its place is to be taken before, and is free again when the call ends, whoever still waits for it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
         def ended(result: Any) -> None:
-            self._free()
+            self.places.free()
             if not future.done():
                 future.set_result(result)
 
@@ -85,13 +57,6 @@ class Threads:
 
         self._pool.submit((call, tell))
         return future
-
-    def _free(self) -> None:
-        """Hands a place to who waits the longest, if anybody does."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
-        else:
-            self._busy -= 1
 
 
 class _Pool:
