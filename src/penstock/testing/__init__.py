@@ -11,15 +11,51 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .captured import CapturedLog, LogLine
+    from .client import Client, Sent
+    from .mail_server import MailServer, Queued
+    from .mailbox import Mail
+    from .names import ScriptedDns
+    from .remote import Received, RemoteServer
+    from .server import InProcess, World
     from .tester import SinkTester, SinkTesters
+    from .virtual import NothingHappensError, VirtualLoop
 
 _PLACES = {
     "CapturedLog": "captured",
+    "Client": "client",
+    "InProcess": "server",
     "LogLine": "captured",
+    "Mail": "mailbox",
+    "MailServer": "mail_server",
+    "NothingHappensError": "virtual",
+    "Queued": "mail_server",
+    "Received": "remote",
+    "RemoteServer": "remote",
+    "ScriptedDns": "names",
+    "Sent": "client",
     "SinkTester": "tester",
     "SinkTesters": "tester",
+    "VirtualLoop": "virtual",
+    "World": "server",
 }
-__all__ = ["CapturedLog", "LogLine", "SinkTester", "SinkTesters"]
+__all__ = [
+    "CapturedLog",
+    "Client",
+    "InProcess",
+    "LogLine",
+    "Mail",
+    "MailServer",
+    "NothingHappensError",
+    "Queued",
+    "Received",
+    "RemoteServer",
+    "ScriptedDns",
+    "Sent",
+    "SinkTester",
+    "SinkTesters",
+    "VirtualLoop",
+    "World",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -12,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from .mail_server import MailServer
     from .tester import SinkTesters
 
 _OURS = ("sink_tester", "mail_server")
+_TEST = pytest.StashKey[Callable[..., Coroutine[Any, Any, None]]]()
 
 
 @pytest.fixture
@@ -32,6 +35,20 @@ def sink_tester() -> Iterator[SinkTesters]:
     testers = SinkTesters()
     with captured(testers.log):
         yield testers
+
+
+@pytest.fixture
+def mail_server(tmp_path: Path) -> Iterator[MailServer]:
+    """The whole server in this process, with a network, a DNS and a clock of the test's."""
+    from .captured import CapturedLog, captured
+    from .mail_server import MailServer
+    from .virtual import VirtualLoop
+
+    loop = VirtualLoop()
+    with captured(CapturedLog()) as log:
+        yield MailServer(tmp_path, loop, log)
+    if not loop.is_closed():
+        loop.close()
 
 
 def _used(item: pytest.Item) -> list[str]:
@@ -47,11 +64,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     used = _used(item)
     if used:
         assert isinstance(item, pytest.Function)
-        item.obj = _closing(item.obj, [item.funcargs[name] for name in used if name in item.funcargs])
+        item.obj = _closing(item.obj, [item.funcargs[name] for name in used])
+        item.stash[_TEST] = item.obj
     return (yield)
 
 
-def _closing(test: Callable[..., Awaitable[None]], kits: list[Any]) -> Callable[..., Awaitable[None]]:
+def _closing(test: Callable[..., Awaitable[None]], kits: list[Any]) -> Callable[..., Coroutine[Any, Any, None]]:
     @functools.wraps(test)
     async def closing(*args: object, **values: object) -> None:
         try:
@@ -65,9 +83,12 @@ def _closing(test: Callable[..., Awaitable[None]], kits: list[Any]) -> Callable[
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
-    """Runs a coroutine test that uses our fixtures, where nobody else does."""
-    if not _used(pyfuncitem):
+    """Runs a coroutine test that uses our fixtures: where nobody else does, and where the loop has to be that of the server."""
+    test = pyfuncitem.stash.get(_TEST, None)
+    server: MailServer | None = pyfuncitem.funcargs.get("mail_server")  # type: ignore[assignment]  # what the fixture above yields
+    if test is None or (server is None and not inspect.iscoroutinefunction(pyfuncitem.obj)):
         return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}))
+    values = {name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters if name in pyfuncitem.funcargs}
+    with asyncio.Runner(loop_factory=None if server is None else lambda: server.loop) as runner:
+        runner.run(test(**values))
     return True
