@@ -6,19 +6,41 @@ slow down mail, or to lose any."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from ..events.work import Facts
 from ..observe.log import Log
 from .format import CapturedSession, encode
 from .moment import Moment
+from .redact import Redaction
 from .settings import CaptureSettings
 from .tap import Listener
 
 # Sessions that are over and wait to be written.
 MOST_WAITING = 1000
+KEY_FILE = "pseudonyms.key"
+
+
+def pseudonym_key(folder: Path) -> bytes:
+    """The key of a folder's pseudonyms, made when it is not there: all its files name an address the same. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / KEY_FILE
+    with contextlib.suppress(FileExistsError):
+        part = folder / f".{KEY_FILE}.{os.getpid()}"
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        try:
+            # The first of several workers wins, and nobody reads half a key.
+            os.link(part, path)
+        finally:
+            part.unlink()
+    return path.read_bytes()
 
 
 class Capture:
@@ -30,6 +52,10 @@ class Capture:
     """
 
     def __init__(self, settings: CaptureSettings, log: Log) -> None:
+        self._stopped = ""
+        self._closed = False
+        if settings.redaction.addresses and not settings.redaction.key:
+            settings = replace(settings, redaction=self._keyed(settings))
         self.settings = settings
         self.moment = Moment.of(settings.match)
         self.held = 0
@@ -37,12 +63,19 @@ class Capture:
         self._log = log
         self._waiting: list[CapturedSession] = []
         self._writing: asyncio.Task[None] | None = None
-        self._stopped = ""
+
+    def _keyed(self, settings: CaptureSettings) -> Redaction:
+        """With the key of the folder; without one nothing is captured, since pseudonyms that can be guessed are none."""
+        try:
+            return replace(settings.redaction, key=pseudonym_key(settings.path.parent))
+        except OSError as error:
+            self._stopped = f"{type(error).__name__}: {error}"
+            return settings.redaction
 
     def tap(self, facts: Callable[[], Facts]) -> Listener | None:
         """Who listens to the session that just began; None when it is not wanted, or there is no room."""
         settings = self.settings
-        if self._stopped or self.held >= settings.under_way:
+        if self._closed or self._stopped or self.held >= settings.under_way:
             return None
         if settings.until and time.time() >= settings.until:
             self._stop("its time is over")
@@ -59,11 +92,16 @@ class Capture:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is captured."""
+        return bool(self._stopped)
+
     async def close(self) -> None:
-        """Waits until what is over is written; then nothing more is captured."""
+        """Begins with no further session, and returns when those that are over are written; the others are written when they are over."""
+        self._closed = True
         if self._writing is not None:
             await self._writing
-        self._stopped = self._stopped or "closed"
 
     async def _write(self) -> None:
         try:

@@ -14,6 +14,7 @@ from ..errors import AddressError, ConfigError
 from ..events.pattern import glob
 from ..events.rule import Strings
 from ..mail.address import Address
+from .capturing import check_capture
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, ServerTable
 from .sending_checks import check_sending
 
@@ -27,6 +28,7 @@ def check(config: Config) -> None:
     _check_server(config.server, f"{place}: server")
     _check_limits(config.limits, f"{place}: limits")
     check_sending(config, place)
+    check_capture(config.capture, place)
     for domain, table in config.domains.items():
         _check_domain(config, domain, table, f'{place}: domain."{domain}"')
     for binding in config.bindings:

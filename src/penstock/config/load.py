@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..errors import ConfigError
+from .capturing import CaptureTable
 from .checks import check
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, ServerTable
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
 from .values import Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
 
 T = TypeVar("T")
-_TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "listener", "domain", "route", "binding")
+_TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "listener", "domain", "route", "binding")
 
 
 def load(path: Path) -> Config:
@@ -43,6 +44,7 @@ def load(path: Path) -> Config:
         dns=_table(raw, "dns", DnsTable, place),
         delivery=_table(raw, "delivery", DeliveryTable, place, path.absolute().parent),
         notices=_table(raw, "notices", NoticesTable, place, path.absolute().parent),
+        capture=_table(raw, "capture", CaptureTable, place),
         domains=_named(raw, "domain", DomainTable, place),
         routes=_named(raw, "route", RouteTable, place, path.absolute().parent),
         bindings=_list(raw, "binding", BindingTable, place),

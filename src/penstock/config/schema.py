@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..events.rule import Match
+from .capturing import CaptureTable
 from .controls import Breaker, Canary, Process
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
 from .values import Duration, Endpoint, Moment, Percent, Size, located
@@ -196,7 +197,7 @@ class Config:
 
     Args:
         path: the file it came from; relative paths in it start at its folder.
-        server, limits, retry, relay, log, dns, delivery, notices: the tables.
+        server, limits, retry, relay, log, dns, delivery, notices, capture: the tables.
         listeners: by name.
         domains: by name, in lower case.
         routes: by pattern, in lower case.
@@ -213,6 +214,7 @@ class Config:
     dns: DnsTable
     delivery: DeliveryTable
     notices: NoticesTable
+    capture: CaptureTable
     listeners: list[ListenerTable]
     domains: dict[str, DomainTable]
     routes: dict[str, RouteTable]
