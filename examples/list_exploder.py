@@ -5,7 +5,6 @@ Bind it with:
     [[binding]]
     name = "friends-list"
     sink = "list_exploder:ListExploder"
-    match = { recipient = ["friends@lists.example.com", "friends-owner@lists.example.com"] }
     settings = { address = "friends@lists.example.com", owner = "ann@example.com", members = "friends.txt" }
 """
 
@@ -33,7 +32,10 @@ class ListSettings:
 
 
 class ListExploder(Sink[ListSettings]):
-    """Bounces of members go to the list's owner, not to who wrote (RFC 5321 §3.9.2)."""
+    """Bounces of members go to the list's owner, not to who wrote (RFC 5321 §3.9.2).
+
+    A ``match`` on the list's address would hold at Resolve, and no more at PostCategorize, when the members have taken its place.
+    """
 
     def __init__(self, settings: ListSettings) -> None:
         super().__init__(settings)
