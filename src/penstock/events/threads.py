@@ -42,9 +42,16 @@ class Threads:
         self._pool = _Pool(f"penstock-{name}")
 
     def start(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Runs a call in a thread; its result, or ``Raised``. Its place is to be taken before, and is free again when the call ends, whoever still waits for it."""
+        """Runs a call in a thread; its result, or ``Raised``.
+
+        Its place is to be taken before, and is free again when the call ends, whoever still waits for it.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
+        # A loop whose time is a test's lets none pass while a thread is at work.
+        hold = getattr(loop, "hold", None)
+        if hold is not None:
+            hold(future)
 
         def ended(result: Any) -> None:
             self.places.free()

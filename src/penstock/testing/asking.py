@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from ..errors import ConfigError
-from ..events.binding import Binding, Bindings
+from ..errors import ConfigError, RemoteProtocolError, SinkError, SinkTimeout
+from ..events.binding import Bindings
 from ..events.catalog import Auth, Verb
 from ..events.chain import EMPTY, Chain
 from ..events.dispatch import Dispatcher, Outcome
@@ -30,7 +31,7 @@ from ..mail.address import Address
 from ..mail.content import MemoryContent
 from ..mail.envelope import Envelope, Recipient
 from ..mail.message import Direction, MessageRecord, Origin
-from ..observe.log import get_log
+from ..observe.log import Log, get_log
 from .captured import CapturedLog
 from .stand_in import ContentLike, ReplyLike, ScriptedClient, ScriptedRemote, StandIn, as_octets
 
@@ -58,16 +59,25 @@ class HowBound:
     priority: int = DEFAULT
 
 
-class _Watched(Dispatcher):
-    """The server's dispatcher, which also keeps what handlers raised."""
+class _Heard:
+    """The dispatcher's log, which also hears what went wrong with a sink beyond what its handler raised.
 
-    def __init__(self) -> None:
-        super().__init__(get_log())
-        self.raised: list[BaseException] = []
+    Args:
+        log: where the lines go.
+    """
 
-    def _failed(self, binding: Binding, event: Event, error: BaseException) -> Outcome | None:
-        self.raised.append(error)
-        return super()._failed(binding, event, error)
+    def __init__(self, log: Log) -> None:
+        self.failures: list[Exception] = []
+        self.debug, self.info, self.warning = log.debug, log.info, log.warning
+        self._log = log
+
+    def error(self, event: str, **values: Any) -> None:
+        """Writes a line, and keeps what a failure of a sink says."""
+        if event == "sink failed":
+            error, said = values.get("exc_info"), str(values.get("error", ""))
+            kind = SinkTimeout if said.startswith(SinkTimeout.__name__) else SinkError
+            self.failures.append(error if isinstance(error, Exception) else kind(NAME, said.partition(": ")[2].partition(": ")[2] or said))
+        self._log.error(event, **values)
 
 
 class Asking:
@@ -94,7 +104,9 @@ class Asking:
         self._started = False
         self._fired = 0
         self._edits: list[Verdict] = []
-        self._dispatcher = _Watched()
+        self._heard = _Heard(get_log())
+        self._dispatcher = Dispatcher(cast(Log, self._heard))
+        self._raised: list[BaseException] = []
         self._bindings = self._bind()
         self._session = SessionWork("s1", ("192.0.2.1", 4711), "mx", time.time())
         self._session.helo = "client.example"
@@ -131,16 +143,29 @@ class Asking:
             @wraps(handler)
             async def waited(event: Event) -> Any:
                 self._fired += 1
-                return note(await handler(event))
+                with self._keeping():
+                    return note(await handler(event))
 
             return waited
 
         @wraps(handler)
         def called(event: Event) -> Any:
             self._fired += 1
-            return note(handler(event))
+            with self._keeping():
+                return note(handler(event))
 
         return called
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Keeps what a handler raises, for the test; but for a client's breaking off, which is nobody's fault and has its own answer."""
+        try:
+            yield
+        except RemoteProtocolError:
+            raise
+        except (Exception, SystemExit) as error:
+            self._raised.append(error)
+            raise
 
     # -- what it is asked about ---------------------------------------------------------------------------------------------------------
 
@@ -335,7 +360,8 @@ class Asking:
         chain = self._chain(event)
         self._fired, self._event = 0, event
         self._edits.clear()
-        self._dispatcher.raised.clear()
+        self._raised.clear()
+        self._heard.failures.clear()
         message = event.facts.message
         if event.stage and message is not None:
             # Each question is a stage of its own: what was asked at an earlier one is asked again.
@@ -346,8 +372,9 @@ class Asking:
         if message is not None:
             self._forks += message.forks
             message.forks = []
-        if self._dispatcher.raised and self._how.on_error is None:
-            raise self._dispatcher.raised[0]
+        failures = [*self._raised, *self._heard.failures]
+        if failures and self._how.on_error is None:
+            raise failures[0]
         edits = [verdict for verdict in self._edits if type(verdict) in event.edits]
         return outcome.verdict or (edits[-1] if edits else None)
 

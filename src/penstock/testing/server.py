@@ -21,12 +21,10 @@ from ..config import Config, plugs
 from ..config.outbound import Outbound, resolver_settings, target_settings
 from ..delivery.mx import Targets
 from ..errors import PenstockError
-from ..events.binding import Binding, Bindings
+from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
-from ..events.event import Event
 from ..events.plug import Plug
 from ..events.reports import ServerStarted, ServerStopping
-from ..events.running import Runner
 from ..events.work import Facts
 from ..hosts.smtp.connection import Connection
 from ..hosts.smtp.host import Services, SmtpHost, SmtpSettings
@@ -81,23 +79,6 @@ class _Node(Node):
         self.new_id = world.new_id
 
 
-class _WaitingRunner(Runner):
-    """Runs handlers as the server does; time stands still while one is in its thread."""
-
-    async def _thread(self, binding: Binding, event: Event) -> asyncio.Future[Any]:
-        future = await super()._thread(binding, event)
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        loop.hold(future)
-        return future
-
-
-class _WaitingDispatcher(Dispatcher):
-    def __init__(self, log: Log) -> None:
-        super().__init__(log)
-        self._runner = _WaitingRunner(log, self._seldom)
-
-
 class InProcess:
     """One life of a server.
 
@@ -115,7 +96,7 @@ class InProcess:
         self.spool = Door(world.spool)
         self.bindings = Bindings(list(plugs(config) if bound is None else bound))
         self.log = world.log
-        self.dispatcher = _WaitingDispatcher(world.log)
+        self.dispatcher = Dispatcher(world.log, world.loop.time)
         self.node = _Node(config, self.spool, world)
         self.damaged = asyncio.Event()
         resolver = ScriptedResolver(world.dns, resolver_settings(config))
