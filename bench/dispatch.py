@@ -25,7 +25,7 @@ from penstock.events.plug import Plug
 from penstock.events.work import Facts, MessageWork, SessionWork
 from penstock.mail.envelope import Envelope
 from penstock.mail.message import MessageRecord
-from penstock.observe.log import get_log
+from penstock.observe.log import get_log, set_up
 
 MANY = 1000
 
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
+    set_up("info", "json")
     uvloop.run(run(parser.parse_args()))
 
 

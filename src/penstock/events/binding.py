@@ -57,6 +57,10 @@ class Binding:
     counted: Counters = field(default_factory=Counters)
     gate: Gate | None = None
     index: Index | None = field(default=None, repr=False, compare=False)
+    standing: Standing = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.standing = self.plug.standing
 
     @property
     def key(self) -> str:

@@ -38,15 +38,28 @@ class Trail(Protocol):
         Args:
             binding: which.
             reason: "condition", "disabled", "expired", "max firings", "breaker", "sampled out", "canary", "own message", "done before",
-                "earlier verdict" or "shadow".
-            judged: the conditions that were looked at, the last of which did not hold.
+                "earlier verdict", "too many wait" (reports) or "shadow" (asked in the background, about a copy).
+            judged: the conditions that were looked at; of a binding that came after a verdict none. Where one did not hold, a predicate
+                and what reads the content were not tried.
         """
 
     def asking(self, binding: Binding, event: Event, judged: tuple[Judged, ...]) -> None:
-        """A handler is called now; the event is as the handler gets it."""
+        """A handler is called now, or, of a report, is to be told when its turn comes; the event is as the handler gets it.
+
+        What it edits is found by comparing with ``answered``: ``event.facts.message`` has the message (its record, and the copies that were
+        split off), and ``event.recipients_now()`` the recipients of any event that has some.
+        """
 
     def answered(self, binding: Binding, event: Event, verdict: Verdict | None, seconds: float, error: str = "") -> None:
-        """It returned, or failed; the event is as it is after its edits were kept or dropped."""
+        """It returned, or failed, or a condition of it raised; the event is as it is after its edits were kept or dropped.
+
+        Args:
+            binding: which.
+            event: the event.
+            verdict: what it said, also what is an edit; None to go on, and when it failed.
+            seconds: that it took, the wait for a thread or a place included.
+            error: why it failed; "" when it did not.
+        """
 
     def over(self, verdict: Verdict | None, by: str) -> None:
         """The event is over."""
