@@ -36,6 +36,7 @@ from .protocol import (
     ShowMessage,
     Suspend,
 )
+from .protocol_bindings import ChangeBinding, ListBindings, Reload
 from .selecting import Kept, Scan
 
 _RESULTS: dict[Came, Literal["done", "later", "already"]] = {Came.DONE: "done", Came.LATER: "later", Came.ALREADY: "already"}
@@ -143,6 +144,8 @@ class Administration:
     async def _at_once(self, question: AnyQuestion) -> Sequence[Answer]:
         """The answers that need no pages."""
         operations = self._operations
+        if isinstance(question, ListBindings | Reload | ChangeBinding):
+            return await self._of_bindings(question)
         if isinstance(question, CountQueues):
             return [*self._queues(), Done()]
         if isinstance(question, ListDestinations):
@@ -160,6 +163,18 @@ class Administration:
         if isinstance(question, Resume):
             return [Done(count=self._noted("resume", question.queue, operations.resume(question.queue)))]
         raise ControlError("usage", "this question cannot be answered here")
+
+    async def _of_bindings(self, question: ListBindings | Reload | ChangeBinding) -> Sequence[Answer]:
+        bindings = self._operations.bindings
+        if bindings is None:
+            raise ControlError("usage", "this server's bindings cannot be asked about")
+        if isinstance(question, ListBindings):
+            return [*bindings.rows(), Done()]
+        if isinstance(question, Reload):
+            self._log.info("reload asked for", user=self._user)
+            return [await bindings.reload(question.refused), Done()]
+        changed = await bindings.change(question, self._user)
+        return [changed, await bindings.reload(), Done()]
 
     def _noted(self, action: str, queue: str, count: int) -> int:
         if count:

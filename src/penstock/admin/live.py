@@ -10,6 +10,8 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from .. import __version__
 from ..events.work import Backplane, MessageWork
 from ..mail.content import Content
@@ -17,6 +19,7 @@ from ..queue.destination import Destination
 from ..queue.scheduler import Scheduler
 from ..storage.base import Entry, Page, Query, QueueCount, Spool
 from ..transport.operations import Operations as MessageOperations
+from .bindings import BindingOperations
 from .operations import Came
 from .protocol import DestinationRow, StatusRow
 
@@ -50,6 +53,7 @@ class LiveOperations:
         homes: its own spool first, to which new messages go, and those that it took over.
         listeners: host and port by listener.
         started: in seconds since 1970.
+        bindings: what it binds; None where that is not asked about.
     """
 
     worker: str
@@ -57,6 +61,7 @@ class LiveOperations:
     homes: Sequence[Home]
     listeners: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     started: float = 0.0
+    bindings: BindingOperations | None = None
 
     @property
     def hostname(self) -> str:
@@ -94,7 +99,11 @@ class LiveOperations:
 
     def status(self) -> StatusRow:
         messages = sum(home.spool.count() for home in self.homes)
-        return StatusRow(self.worker, os.getpid(), __version__, self.started, messages, dict(self.listeners))
+        row = StatusRow(self.worker, os.getpid(), __version__, self.started, messages, dict(self.listeners))
+        had = self.bindings
+        if had is None:
+            return row
+        return msgspec.structs.replace(row, generation=had.generation, retiring=had.retiring, last_error=had.last_error)
 
     async def hold(self, message_id: str, reason: str) -> Came:
         return await self._home(message_id).operations.hold(message_id, reason)

@@ -12,6 +12,7 @@ from ..events.work import MessageWork
 from ..mail.content import Content
 from ..storage.base import Entry, Page, Query, QueueCount, Spool
 from ..transport.operations import Done as Came
+from .bindings import BindingOperations
 from .protocol import DestinationRow, StatusRow
 
 __all__ = ["Came", "Operations", "Questions"]
@@ -95,6 +96,10 @@ class Operations(Questions, Protocol):
     @property
     def incoming(self) -> Spool:
         """The spool that new messages go to."""
+
+    @property
+    def bindings(self) -> BindingOperations | None:
+        """What it binds; None where that is not asked about."""
 
     async def submit(self, work: MessageWork) -> str:
         """Takes a message into transport; its id, when it is durable. Raises StorageUnavailable."""

@@ -19,9 +19,11 @@ from typing import Literal, TypeVar
 import msgspec
 
 from ..errors import PenstockError
+from .line import VERSION
+from .line import Answer as Answer
+from .line import Question as Question
+from .protocol_bindings import BindingChanged, BindingRow, ChangeBinding, ListBindings, Reload, ReloadRow
 
-# Grows with each change that an older side would misread; fields with defaults may be added without.
-VERSION = 1
 # The longest line either side takes from the other: a thousand recipients of the greatest length fit.
 MAX_LINE = 512 * 1024
 # Octets of content in one Data line.
@@ -85,12 +87,6 @@ class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 # --- questions ---
-
-
-class Question(msgspec.Struct, frozen=True, tag_field="op", kw_only=True):
-    """What all questions have."""
-
-    version: int = VERSION
 
 
 class ListMessages(Question, frozen=True, tag="list"):
@@ -209,15 +205,11 @@ class AskStatus(Question, frozen=True, tag="status"):
 
 AnyQuestion = (
     ListMessages | ShowMessage | CatMessage | ChangeMessages | CountQueues | CountAges | ListDestinations
-    | Suspend | Resume | Flush | Submit | ResetRoutes | AskStatus
+    | Suspend | Resume | Flush | Submit | ResetRoutes | AskStatus | ListBindings | Reload | ChangeBinding
 )  # fmt: skip
 
 
 # --- answers ---
-
-
-class Answer(msgspec.Struct, frozen=True, tag_field="re"):
-    """A line of an answer, and of a content on its way."""
 
 
 class RecipientRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -365,6 +357,9 @@ class StatusRow(Answer, frozen=True, tag="status"):
         started: in seconds since 1970.
         messages: how many it keeps.
         listeners: host and port by listener.
+        generation: of its bindings; 1 at the start, and one more with each reload.
+        retiring: old generations that sessions or messages still work with.
+        last_error: why the last reload failed; "" when it did not.
     """
 
     worker: str
@@ -373,6 +368,9 @@ class StatusRow(Answer, frozen=True, tag="status"):
     started: float
     messages: int
     listeners: dict[str, tuple[str, int]]
+    generation: int = 0
+    retiring: int = 0
+    last_error: str = ""
 
 
 class Done(Answer, frozen=True, tag="done", omit_defaults=True):
@@ -396,7 +394,10 @@ class Failed(Answer, frozen=True, tag="failed"):
     what: str
 
 
-AnyAnswer = MessageRow | Detail | Data | Changed | QueueRow | AgesRow | DestinationRow | StatusRow | Done | Failed
+AnyAnswer = (
+    MessageRow | Detail | Data | Changed | QueueRow | AgesRow | DestinationRow | StatusRow | Done | Failed
+    | BindingRow | ReloadRow | BindingChanged
+)  # fmt: skip
 
 
 class _Versioned(msgspec.Struct):

@@ -19,6 +19,7 @@ from ..hosts.smtp.host import SessionLimits, SmtpSettings
 from ..mail.address import NULL, Address
 from ..mail.report import ReportSettings
 from ..mail.report_text import Kind, Text
+from ..queue.limits import DestinationLimits
 from ..queue.scheduler import SchedulerSettings
 from ..queue.settings import DestinationSettings
 from ..transport.notices import NoticeSettings
@@ -29,9 +30,9 @@ from ..wire.smtp.settings import ServerSettings
 KINDS: tuple[Kind, ...] = ("failed", "delayed", "success")
 
 
-def transport_settings(config: Config, outbound: Outbound, on_damage: Callable[[], None]) -> TransportSettings:
+def transport_settings(config: Config, limits_for: Callable[[str], DestinationLimits], on_damage: Callable[[], None]) -> TransportSettings:
     """How transport behaves."""
-    destinations = DestinationSettings(limits_for=outbound.limits, sessions=config.delivery.sessions)
+    destinations = DestinationSettings(limits_for=limits_for, sessions=config.delivery.sessions)
     local = frozenset(name for name, table in config.domains.items() if table.kind == "local")
     return TransportSettings(
         retry=policy(config.retry),
@@ -57,9 +58,9 @@ def notice_settings(config: Config) -> NoticeSettings:
     return NoticeSettings(double, ReportSettings(int(table.return_full), texts))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ways:
-    """How mail leaves a worker: the settings of its queues, and where addresses are found."""
+    """How mail leaves a worker: the settings of its queues, which a reload replaces, and where addresses are found."""
 
     outbound: Outbound
     targets: Targets
@@ -70,6 +71,10 @@ class Ways:
         """The ways of a configuration."""
         resolver = Resolver(resolver_settings(config))
         return cls(Outbound(config), Targets(resolver, target_settings(config)), resolver)
+
+    def limits(self, queue: str) -> DestinationLimits:
+        """How much a queue is given, as the present configuration says."""
+        return self.outbound.limits(queue)
 
     def couriers(self, parts: Parts, transport: Transport, bindings: Bindings) -> Couriers:
         """Who serves remote destinations."""
@@ -98,4 +103,9 @@ def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSett
     )
     built_in = ServerSettings(config.server.hostname).table
     verbs = frozenset(bindings.verbs) - frozenset(built_in)
-    return SmtpSettings(listener, ServerSettings(config.server.hostname, limits, verbs=verbs, mechanisms=tuple(bindings.mechanisms)), sessions, hops=table.hops)
+    return SmtpSettings(
+        listener,
+        ServerSettings(config.server.hostname, limits, verbs=verbs, mechanisms=tuple(bindings.mechanisms)),
+        sessions,
+        hops=table.hops,
+    )

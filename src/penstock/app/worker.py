@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..admin.control import ControlServer, ControlSettings, serve_control
@@ -17,19 +18,24 @@ from ..admin.live import Home, LiveOperations
 from ..admin.places import socket_path
 from ..admin.taking import TakingLimits
 from ..config import Config, plugs
-from ..errors import PenstockError, StorageError, StorageLocked
+from ..delivery.couriers import Couriers
+from ..delivery.settings import DeliverySettings
+from ..errors import StorageError, StorageLocked
 from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
 from ..events.reports import ServerStarted, ServerStopping
 from ..events.work import Facts
 from ..hosts.listener import serve
 from ..hosts.smtp.connection import Connection
-from ..hosts.smtp.host import Services, SmtpHost
+from ..hosts.smtp.host import Services, SmtpHost, SmtpSettings
 from ..observe.log import Log, gather, get_log
 from ..storage.base import Spool
 from ..storage.embedded import EmbeddedSettings, EmbeddedSpool
 from ..transport.pipeline import Parts, Transport, TransportSettings
+from .administering import LiveBindings
 from .building import Ways, smtp_settings, transport_settings
+from .generations import Generations
+from .loading import Loaded
 from .node import Node
 
 # How long a worker waits for a spool that a dying one still has.
@@ -67,52 +73,74 @@ class Worker:
         self._dispatcher = Dispatcher(self._log)
         self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
         self._node = Node(config, self._spools)
-        self._bindings = Bindings(plugs(config))
+        self._generations = Generations(config, Bindings(plugs(config)), self._dispatcher, self._log)
+        self._generations.switch = self._switch
         self._ways = Ways.of(config)
-        settings = transport_settings(config, self._ways.outbound, self.damaged.set)
+        settings = transport_settings(config, self._ways.limits, self.damaged.set)
+        self._couriers: list[Couriers] = []
         self._transports = [self._transport(spool, settings) for spool in self._spools]
         self._node.transports = self._transports
         self._control: ControlServer | None = None
-        services = Services(self._node, self._bindings, self._dispatcher, self._transports[0], self._spools[0], self._log)
+        bindings = self._generations.bindings
+        services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log)
         self._host = SmtpHost(services)
+        self._listeners: dict[str, SmtpSettings] = {}
         self._servers: list[asyncio.AbstractServer] = []
 
     def _transport(self, spool: Spool, settings: TransportSettings) -> Transport:
         parts = Parts(self._node, spool, self._dispatcher, self._log)
-        transport = Transport(parts, self._bindings, settings)
-        transport.carriers.remote = self._ways.couriers(parts, transport, self._bindings)
+        bindings = self._generations.bindings
+        transport = Transport(parts, bindings, settings)
+        couriers = transport.carriers.remote = self._ways.couriers(parts, transport, bindings)
+        self._couriers.append(couriers)
         return transport
 
     async def start(self) -> None:
         """Recovers the spools, starts the sinks, and accepts connections. Raises PenstockError."""
         for spool in self._spools:
             await self._recover(spool)
-        for plug in self._bindings.plugs:
-            try:
-                await plug.sink.start()
-            except Exception as error:
-                raise PenstockError(f"{plug.where}: the sink does not start: {type(error).__name__}: {error}") from error
+        await self._generations.start()
         for transport in self._transports:
             transport.start()
+        self._listeners = self._smtp_settings(self._config, self._generations.bindings)
         for sock, listener in zip(self._place.sockets, self._config.listeners, strict=True):
-            settings = smtp_settings(self._config, listener.name, self._bindings)
-            self._servers.append(await serve(sock, lambda settings=settings: Connection(self._host, settings)))  # type: ignore[misc]
+            self._servers.append(await serve(sock, partial(self._connection, listener.name)))
         self._control = await self._serve_control()
         self._tell(ServerStarted)
+
+    def _connection(self, listener: str) -> Connection:
+        """The next connection of a listener; it keeps the generation that is in force now."""
+        return Connection(self._host, self._listeners[listener])
+
+    def _smtp_settings(self, config: Config, bindings: Bindings) -> dict[str, SmtpSettings]:
+        return {listener.name: smtp_settings(config, listener.name, bindings) for listener in self._config.listeners}
+
+    def _switch(self, loaded: Loaded, bindings: Bindings) -> None:
+        """Puts a generation in force for all that begins from now on."""
+        config = loaded.config
+        self._node.name, self._node.hostname = config.server.name, config.server.hostname
+        self._listeners = self._smtp_settings(config, bindings)
+        self._host.rebind(bindings)
+        self._ways.outbound = loaded.outbound
+        for transport, couriers in zip(self._transports, self._couriers, strict=True):
+            transport.rebind(bindings, loaded.transport)
+            couriers.rebind(bindings, DeliverySettings(loaded.outbound.hop))
 
     async def _serve_control(self) -> ControlServer:
         """Opens the control socket."""
         table, names = self._config.server, [listener.name for listener in self._config.listeners]
         homes = [Home(t.spool, t.scheduler, t.operations, t.reset_routes, t.submit) for t in self._transports]
         listeners = {name: sock.getsockname()[:2] for name, sock in zip(names, self._place.sockets, strict=True)}
-        operations = LiveOperations(f"worker-{self._place.number}", self._node, homes, listeners, self._node.now())
+        worker = f"worker-{self._place.number}"
+        bindings = LiveBindings(worker, self._generations)
+        operations = LiveOperations(worker, self._node, homes, listeners, self._node.now(), bindings)
         path = socket_path(self._config.resolve(table.control), self._place.number)
         limits = self._config.limits
         taking = TakingLimits(limits.message_size, limits.recipients, limits.hops)
         return await serve_control(path, operations, self._log, ControlSettings(table.submit_group, taking))
 
     def _tell(self, report: type[ServerStarted] | type[ServerStopping]) -> None:
-        chain = self._bindings.chain(report)
+        chain = self._generations.bindings.chain(report)
         if chain:
             self._dispatcher.tell(report(Facts(self._node)), chain)
 
@@ -132,11 +160,7 @@ class Worker:
         await self._ways.resolver.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._dispatcher.drain(), 5.0)
-        for plug in self._bindings.plugs:
-            try:
-                await plug.sink.stop()
-            except Exception as error:
-                self._log.error("sink does not stop", binding=plug.name, error=f"{type(error).__name__}: {error}")
+        await self._generations.stop()
         for spool in self._spools:
             try:
                 await spool.close()

@@ -162,6 +162,19 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 
 @app.command()
+def reload(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Have the running server take up what changed.
+
+    That is bindings, settings, and the code of sinks. No connection is dropped: sessions under way end with what they began with, new
+    ones get the new. Exits with 78 when the files are
+    broken, and the server runs on as before; with 75 when only some of the workers could reload; with 69 when no server is running.
+    """
+    from .reload import run_reload
+
+    run_reload(config, as_json)
+
+
+@app.command()
 def version(as_json: JsonOption = False) -> None:
     """Say which version this is."""
     import json

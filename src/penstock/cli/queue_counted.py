@@ -11,6 +11,8 @@ import typer
 from ..admin.ages import LIMITS
 from ..admin.protocol import AgesRow, AnyQuestion, AskStatus, CountAges, CountQueues, DestinationRow, ListDestinations, QueueRow, StatusRow
 from ..config import load
+from ..errors import ConfigError
+from .exits import complain
 from .listing import Layout, Row, show
 from .offline import printable
 from .queue_shown import when
@@ -27,10 +29,10 @@ DESTINATIONS = Layout(
 _AGES = (*(f"<={minutes}" for minutes in LIMITS), f">{LIMITS[-1]}")
 SHAPE = Layout(("queue", "total", *_AGES), ("queue", "total", *_AGES), ("total", *_AGES), ("queue",))
 STATUS = Layout(
-    ("worker", "pid", "version", "started", "messages", "listeners"),
-    ("worker", "pid", "messages", "listeners"),
-    ("pid", "messages"),
-    ("listeners",),
+    ("worker", "pid", "version", "started", "messages", "generation", "retiring", "listeners", "last_error"),
+    ("worker", "pid", "messages", "generation", "listeners", "last_error"),
+    ("pid", "messages", "generation", "retiring"),
+    ("listeners", "last_error"),
 )
 
 
@@ -89,11 +91,26 @@ def show_status(path: Path, as_json: bool) -> None:
             "version": row.version,
             "started": row.started if as_json else when(row.started),
             "messages": row.messages,
+            "generation": row.generation,
+            "retiring": row.retiring,
+            "last_error": row.last_error if as_json else printable(row.last_error),
             "listeners": row.listeners if as_json else " ".join(f"{name}={host}:{port}" for name, (host, port) in row.listeners.items()),
         }
-        for row in _ask(path, AskStatus(), StatusRow)
+        for row in _statuses(path)
     ]
     _show(rows, STATUS, as_json, "")
+
+
+def _statuses(path: Path) -> list[StatusRow]:
+    """What the workers say; those of a server whose file is broken by now, too, for it is then that one wants to know."""
+    try:
+        workers = Workers(load(path))
+    except ConfigError as error:
+        workers = Workers(path)
+        if not workers.paths():
+            raise
+        complain(0, f"{error.where}: {error.what}", "the server runs on with what it had")
+    return told(lambda: [answer for answer in workers.each(AskStatus()) if isinstance(answer, StatusRow)])
 
 
 def _ask(path: Path, question: AnyQuestion, kind: type[T]) -> list[T]:

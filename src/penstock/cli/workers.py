@@ -7,6 +7,7 @@ are shown all the same.
 from __future__ import annotations
 
 import heapq
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -32,11 +33,14 @@ from ..admin.protocol import (
     encode,
 )
 from ..config import Config
+from ..config.schema import ServerTable
+from ..config.values import located
 from .exits import EX_DATAERR, EX_NOPERM, EX_NOUSER, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Stop, complain
 
 T = TypeVar("T")
 # A worker answers each question within a second or so; one that is busy starting sinks may take longer.
 TIMEOUT = 60.0
+_CONTROL = re.compile(r"""^\s*control\s*=\s*(["'])(.+?)\1""", re.MULTILINE)
 _CODES = {"usage": EX_USAGE, "data": EX_DATAERR, "unknown": EX_NOUSER, "later": EX_TEMPFAIL, "denied": EX_NOPERM}
 
 
@@ -50,28 +54,32 @@ class Workers:
     ``answered`` and ``missing`` tell after questions to all who did and did not.
 
     Args:
-        config: names the folder of the sockets, and how many workers there are.
+        config: names the folder of the sockets, and how many workers there are; or the path of one that cannot be read now, whose server
+            may run all the same: then there are as many workers as sockets.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._folder = config.resolve(config.server.control)
+    def __init__(self, config: Config | Path) -> None:
+        if isinstance(config, Path):
+            self._path, self._count, self._folder = config, 0, _control_folder(config)
+        else:
+            self._path, self._count, self._folder = config.path, config.server.worker_count, config.resolve(config.server.control)
         self.answered: set[Path] = set()
         self.missing: set[Path] = set()
 
     def paths(self) -> list[Path]:
         """The sockets: those that there should be, and those of a server that was started with more workers."""
-        wanted = [socket_path(self._folder, number) for number in range(self._config.server.worker_count)]
-        check_path(wanted[-1])
+        wanted = [socket_path(self._folder, number) for number in range(self._count)]
+        if wanted:
+            check_path(wanted[-1])
         try:
             more = [path for path in sorted(self._folder.glob("worker-*.sock")) if path not in wanted]
         except OSError:  # who may only hand in mail may not list the folder
             more = []
         return [*wanted, *more]
 
-    def ask(self, path: Path, question: AnyQuestion, content: Iterable[bytes] = ()) -> Iterator[AnyAnswer]:
+    def ask(self, path: Path, question: AnyQuestion, content: Iterable[bytes] = (), timeout: float = TIMEOUT) -> Iterator[AnyAnswer]:
         """The lines of one worker's answer, the last of them a Done. Raises AwayError; ControlError; Stop when it may not be asked."""
-        with _connected(path) as (sock, lines):
+        with _connected(path, timeout) as (sock, lines):
             try:
                 sock.sendall(encode(question))
                 for piece in content:
@@ -107,19 +115,19 @@ class Workers:
     def must_be_there(self) -> None:
         """Raises Stop when no worker answered; says so when some did not."""
         if not self.answered:
-            where = self._config.path
+            where = self._path
             raise Stop(
                 EX_UNAVAILABLE, f"no server is running: nobody answers in {self._folder}", f"start it: penstock serve --config {where}"
             )
         # One beyond the configured number is left from a server that had more workers.
-        expected = {socket_path(self._folder, number) for number in range(self._config.server.worker_count)}
+        expected = {socket_path(self._folder, number) for number in range(self._count)}
         for path in sorted(self.missing & expected):
             complain(EX_TEMPFAIL, f"{path.stem} does not answer, and what it has is not shown", "it may just be starting: ask again")
 
     @property
     def complete(self) -> bool:
         """Whether all workers that there should be have answered."""
-        return len(self.answered - self.missing) >= self._config.server.worker_count
+        return len(self.answered - self.missing) >= self._count
 
     def _rows(self, path: Path, question: ListMessages) -> Iterator[MessageRow]:
         return (answer for answer in self._pages(path, question) if isinstance(answer, MessageRow))
@@ -144,9 +152,9 @@ class Workers:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[tuple[socket.socket, BufferedReader]]:
+def _connected(path: Path, timeout: float) -> Iterator[tuple[socket.socket, BufferedReader]]:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(TIMEOUT)
+    sock.settimeout(timeout)
     with closing(sock):
         try:
             sock.connect(str(path))
@@ -157,6 +165,15 @@ def _connected(path: Path) -> Iterator[tuple[socket.socket, BufferedReader]]:
             raise AwayError(str(error)) from None
         with sock.makefile("rb") as lines:
             yield sock, lines
+
+
+def _control_folder(path: Path) -> Path:
+    """Where the sockets of a server are whose configuration is broken: as a line of the file says that can still be read."""
+    try:
+        found = _CONTROL.search(path.read_text("utf-8", errors="replace"))
+    except OSError:
+        found = None
+    return located(path.absolute().parent, found[2] if found else ServerTable().control)
 
 
 def told(work: Callable[[], T]) -> T:
