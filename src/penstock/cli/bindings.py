@@ -20,7 +20,7 @@ from ..events.catalog import CATALOG
 from ..events.plug import Plug
 from ..events.rule import Match
 from ..events.sink import marks_of
-from .bindings_live import Live, ask_workers
+from .bindings_live import COUNTED, Live, ask_workers
 from .exits import EX_USAGE, Stop, complain
 from .listing import Layout, Row, show
 
@@ -30,7 +30,6 @@ FILES = Layout(
     right=("order", "priority", "timeout"),
     fold=("binding", "sink", "match", "from", "state"),
 )
-COUNTED = ("asked", "matched", "verdicts", "errors", "seconds", "refused")
 SERVER = Layout(
     columns=(*FILES.columns[:8], "state", *COUNTED, "on_error", "timeout", "from"),
     narrow=("event", "priority", "binding", "handler", "match", "state", "asked", "errors"),
@@ -152,14 +151,15 @@ def _unknown_row(one: Written) -> Row:
     table = one.table
     return {
         "event": "-", "order": "-", "priority": table.priority, "binding": table.name, "sink": table.sink, "handler": "-", "mode": "-",
-        "match": "", "on_error": table.on_error, "timeout": f"{table.timeout:g}s", "state": "disabled", "from": _origin(one.provenance.source),
+        "match": "", "on_error": table.on_error, "timeout": f"{table.timeout:g}s", "state": "disabled",
+        "from": _origin(one.provenance.source),
         "changed_by": one.provenance.by, "changed_at": one.provenance.at,
     }  # fmt: skip
 
 
 def _joined(row: Row, live: Live) -> Row:
     """A row with what the workers say of it."""
-    known: Mapping[str, object] = live.get((str(row["binding"]), str(row["handler"]), str(row["event"]).partition(" ")[0]), {})
+    known: Mapping[str, object] = live.get((str(row["binding"]), str(row["handler"]), str(row["event"])), {})
     counted = {name: known.get(name, 0) for name in COUNTED}
     return {
         **row,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,13 +10,13 @@ from typing import Any
 import typer
 
 from ..config import load
-from ..config.changes import Change, Result, apply
+from ..config.changes import Change, Result
 from ..config.keys import key_of
 from ..config.load import unknown_keys
 from ..config.tables import shipped_bindings
 from ..errors import ConfigError
 from .assignments import assignments
-from .bindings_live import reload_workers
+from .bindings_live import make
 from .exits import EX_USAGE, Stop, complain
 
 
@@ -83,9 +80,7 @@ def reset(path: Path, name: str, keys: list[str], every: bool, as_json: bool) ->
 
 
 def _make(path: Path, changes: list[Change], as_json: bool) -> None:
-    results = [apply(path, change, caller(), time.time()) for change in changes]
-    changed = any(result.changed for result in results)
-    server = reload_workers(load(path)) if changed else ""
+    results, server = make(load(path), changes)
     if as_json:
         rows = [
             {"binding": c.name, "changed": r.changed, "what": r.what, "notes": list(r.notes)} for c, r in zip(changes, results, strict=True)
@@ -102,12 +97,3 @@ def _tell(result: Result) -> None:
     typer.echo(result.what)
     for note in result.notes:
         complain(0, f"note: {note}")
-
-
-def caller() -> str:
-    """The name of the user who runs the command; its number where it has none."""
-    uid = os.getuid()
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -65,6 +65,8 @@ async def _start_and_stop(bound: Sequence[Plug]) -> None:
     started: list[Plug] = []
     try:
         for plug in bound:
+            if not plug.enabled or plug.run_in == "process":
+                continue  # there is only a shell of it here
             await _do(plug, plug.sink.start, "does not start")
             started.append(plug)
     finally:

@@ -19,6 +19,7 @@ from ..events.sink import Sink, marks_of, settings_type
 from ..observe.log import get_log
 from . import code
 from .checks import known_listeners
+from .contradictions import refuse
 from .controls import Canary
 from .faults import faults_of_the_user
 from .kept import Kept, read
@@ -47,7 +48,9 @@ def plugs(config: Config, kept: Kept | None = None, reuse: Reuse | None = None) 
     reuse = reuse or Reuse()
     shipped = [_shipped(config, table, key, changes, reuse) for table, key in shipped_bindings(config)]
     own = [_own(config, one, reuse) for one in with_changes(config, in_files(config), changes)]
-    return [plug for plug in (*shipped, *own) if plug is not None and plug.enabled]
+    found = [plug for plug in (*shipped, *own) if plug is not None]
+    refuse(found)
+    return found
 
 
 def find_modules(config: Config) -> None:
