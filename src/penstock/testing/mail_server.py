@@ -356,14 +356,13 @@ class MailServer:
         await self._until(lambda: not life.spool.count(), timedelta(days=days))
 
     async def _until(self, condition: Callable[[], bool], longest: timedelta) -> None:
-        deadline = self.loop.time() + longest.total_seconds()
         self.loop.clock.expect(longest.total_seconds())
-        await self.loop.settled()
-        while not condition():
-            if self.loop.time() > deadline:
-                left = "; ".join(f"{one.id} in {one.queue!r} {one.held} {one.reasons}" for one in self.queue)
-                raise NothingHappensError(f"after {longest}, there is still: {left}")
-            await self.loop.next_instant()
+        try:
+            async with asyncio.timeout(longest.total_seconds()):
+                await self.loop.settled(condition)
+        except TimeoutError:
+            left = "; ".join(f"{one.id} in {one.queue!r} {one.held} {one.reasons}" for one in self.queue)
+            raise NothingHappensError(f"after {longest}, there is still: {left}") from None
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that reached the loop itself."""

@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..app.building import Ways, smtp_settings, transport_settings
@@ -32,6 +32,7 @@ from ..observe.log import Log, get_log
 from ..storage.base import Entry, Query, Spool
 from ..storage.identity import text
 from ..storage.memory import MemorySpool
+from ..transport.aging import AgingSettings
 from ..transport.pipeline import Parts, Transport
 from .door import Door
 from .names import ScriptedDns, ScriptedResolver
@@ -40,6 +41,9 @@ from .virtual import OWNER, Owner, VirtualLoop
 
 # How long a server may take to stop, in virtual seconds.
 STOPPING = 300.0
+# Messages in queues that rest are looked after every so many seconds. A real server does so each minute, which would take a test of five days
+# longer than all else in it.
+LOOKED_AFTER = 300.0
 
 
 @dataclass(slots=True)
@@ -103,7 +107,8 @@ class InProcess:
         draw = random.Random(0)  # noqa: S311 - a test goes the same way each time
         ways = Ways(Outbound(config), Targets(resolver, target_settings(config), draw, lambda _: True), resolver)
         parts = Parts(self.node, self.spool, self.dispatcher, world.log)
-        self.transport = Transport(parts, self.bindings, transport_settings(config, ways.limits, self.damaged.set))
+        settings = replace(transport_settings(config, ways.limits, self.damaged.set), aging=AgingSettings(every=LOOKED_AFTER))
+        self.transport = Transport(parts, self.bindings, settings)
         self.transport.carriers.remote = ways.couriers(parts, self.transport, self.bindings)
         self.node.transports = [self.transport]
         self.host = SmtpHost(Services(self.node, self.bindings, self.dispatcher, self.transport, self.spool, world.log))

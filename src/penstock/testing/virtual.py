@@ -83,8 +83,7 @@ class _Selector(selectors.BaseSelector):
     def __init__(self, clock: Clock, patience: float) -> None:
         self.clock = clock
         self.holds = 0
-        self.idle: list[asyncio.Future[None]] = []
-        self.skip = False
+        self.idle: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._patience = patience
         self._real = selectors.DefaultSelector()
         # The loop's own descriptor, by which other threads wake it, is the first one.
@@ -108,27 +107,33 @@ class _Selector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready; when nothing is, and nothing real is under way, the time of the next timer comes."""
-        found = self._real.select(0)
+        real = self.holds > 0 or len(self._real.get_map()) > 1
+        found = self._real.select(0) if real else []
         if found or (timeout is not None and timeout <= 0):
             return self._heard(found)
-        if self._is_waiting():
+        if real and self._is_waiting():
             found = self._real.select(self._patience)
             if found:
                 return self._heard(found)
             self._quiet, self._gave_up = self._descriptors(), self.holds
-        if self.idle and not self.skip:
-            waiting, self.idle = self.idle, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+        if self.idle and self._tell_idle():
             return []
         if timeout is None:
             raise NothingHappensError("the test waits for something, and nothing is left to happen")
-        self.skip = False
         self.clock.elapsed += timeout
         if self.clock.elapsed > self.clock.limit:
             raise NothingHappensError(f"the test waits for something that did not happen within {FURTHEST / 86400:g} days")
         return []
+
+    def _tell_idle(self) -> bool:
+        """Tells those who wait for an instant at which nothing is left to do, and something is so; whether there were any."""
+        told = [future for condition, future in self.idle if future.done() or condition()]
+        if told:
+            self.idle = [(condition, future) for condition, future in self.idle if future not in told]
+            for future in told:
+                if not future.done():
+                    future.set_result(None)
+        return bool(told)
 
     def _descriptors(self) -> frozenset[int]:
         return frozenset(key.fd for key in self._real.get_map().values())
@@ -147,11 +152,14 @@ class _Selector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop with a clock of its own.
+    """An event loop with a clock of its own, which nobody sets.
 
     Args:
         patience: real seconds for which threads and descriptors may be silent before time goes on without them.
     """
+
+    # Who looks at the clock from time to time, since clocks may be set, need not do so here.
+    steady = True
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.clock = Clock()
@@ -193,16 +201,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.hold(future)
         return future
 
-    async def settled(self) -> None:
-        """Returns when nothing is left to do at this instant."""
+    async def settled(self, condition: Callable[[], bool] = lambda: True) -> None:
+        """Goes on to an instant at which nothing is left to do, and this is so; without a condition that is the present one."""
         future: asyncio.Future[None] = self.create_future()
-        self._waits.idle.append(future)
+        self._waits.idle.append((condition, future))
         await future
-
-    async def next_instant(self) -> None:
-        """Goes on to the next timer, and returns when nothing is left to do at its instant."""
-        self._waits.skip = True
-        await self.settled()
 
     async def advance(self, seconds: float) -> None:
         """Lets so much time pass, and all happen that happens within it."""

@@ -15,6 +15,7 @@ from ..queue.scheduler import Scheduler, SchedulerSettings
 from ..storage.base import Spool
 
 if TYPE_CHECKING:
+    from .aging import AgingSettings
     from .notices import NoticeSettings
 
 
@@ -33,6 +34,7 @@ class TransportSettings:
         large: octets of new content from which a stage waits until they are durable, so that a full disk puts the message off.
         policies: the retry policy of each domain; None for ``retry`` everywhere.
         notices: how reports are sent; None for the plain way.
+        aging: how often messages in queues that rest are looked after; None for every minute.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -44,6 +46,7 @@ class TransportSettings:
     large: int = 64 * 1024
     policies: Policies | None = None
     notices: NoticeSettings | None = None
+    aging: AgingSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

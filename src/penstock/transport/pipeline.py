@@ -74,7 +74,7 @@ class Transport:
         self._waiting: Counter[str] = Counter()
         self._settings = settings
         self._crew = crew = self._make_crew(bindings)
-        self._aging = Aging(crew.shop, crew.settler)
+        self._aging = Aging(crew.shop, crew.settler, settings.aging)
         self.carriers.local = LocalSessions(crew.shop, lambda: (self._crew.local, self._crew.uses))
         self.operations = Operations(crew.shop, crew.settler, self._later)
         self.reset_routes = Reset(crew.shop, crew.router, self._later)
