@@ -9,6 +9,7 @@ from events.making import made
 from penstock import Address, Message, Recipient, Sink
 from penstock.events.binding import Bindings
 from penstock.events.catalog import Event, Verb
+from penstock.events.chain import EMPTY
 from penstock.events.dispatch import Dispatcher, Outcome
 from penstock.events.event import InSession
 from penstock.events.plug import Plug
@@ -95,7 +96,7 @@ class Harness:
 
     async def outcome(self, event: Event) -> Outcome:
         """The whole outcome."""
-        chain = self.bindings.verbs.get(event.keyword, ()) if isinstance(event, Verb) else self.bindings.chain(type(event))
+        chain = self.bindings.verbs.get(event.keyword, EMPTY) if isinstance(event, Verb) else self.bindings.chain(type(event))
         answer = self.dispatcher.ask(event, chain)
         return answer if isinstance(answer, Outcome) else await answer
 

@@ -67,6 +67,7 @@ class Calls:
         self._seldom = seldom
         # Who changed which recipients is said on request only: it costs a look at all of them before and after each call.
         self._tells_recipients = _is_enabled(log, _DEBUG)
+        self._is_plain = not self._tells_recipients
 
     def held(self, binding: Binding, event: Event) -> str:
         """Why a binding whose conditions hold is not asked, as ``Trail.not_asked`` says it; "" when it must be, now. Counts it."""
@@ -79,13 +80,16 @@ class Calls:
 
     def inline(self, binding: Binding, event: Event, trail: Trail | None = None) -> Outcome | None:
         """Calls a handler that never waits; None to go on with the next binding."""
-        verdict: Any = None
-        outcome, error = None, ""
+        verdict = outcome = None
+        error = ""
         started = time.perf_counter()
         begin(binding, event)
         try:
             verdict = binding.handler(event)
-            outcome = self._settle(binding, event, verdict)
+            if verdict is None and self._is_plain and not event.stage:
+                event.commit()
+            else:
+                outcome = self._settle(binding, event, verdict)
         except FAILURES as raised:
             error = said(raised)
             outcome = self.failed(binding, event, raised)

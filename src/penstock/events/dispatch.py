@@ -54,10 +54,10 @@ class Dispatcher:
 
     def ask(self, event: Event, chain: Chain) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Asks the bindings of a question; the outcome at once, or a coroutine that gives it."""
-        if not chain:
-            return PROCEED
+        if self.tracer is None and not chain.shadows:
+            return self._ask(event, chain)
         rehearsal = self._shadowing.before(event, chain) if chain.shadows else None
-        trail = self.tracer.trail(event) if self.tracer is not None else None
+        trail = self.tracer.trail(event) if self.tracer is not None and chain else None
         answer = self._ask(event, chain) if trail is None else self._tracing.ask(event, chain, trail)
         if rehearsal is None:
             return answer
