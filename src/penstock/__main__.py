@@ -1,5 +1,13 @@
-"""``python -m penstock`` is the command ``penstock``."""
+"""``python -m penstock`` is the command ``penstock``, and how a worker starts the processes of sinks that run in one."""
 
-from .cli import main
+import sys
 
-main()
+if sys.argv[1:2] == ["sink-process"]:
+    # Not a verb of the command line: nobody else starts one, and its memory is counted, so it does not import what it does not need.
+    from .isolation.child import main as run
+
+    run(sys.argv[2:])
+else:
+    from .cli import main
+
+    main()
