@@ -34,6 +34,7 @@ from ..storage.embedded import EmbeddedSettings, EmbeddedSpool
 from ..transport.pipeline import Parts, Transport, TransportSettings
 from .administering import LiveBindings
 from .building import Ways, smtp_settings, transport_settings
+from .capturing import Capturing
 from .generations import Generations
 from .loading import Loaded
 from .node import Node
@@ -84,6 +85,7 @@ class Worker:
         bindings = self._generations.bindings
         services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log)
         self._host = SmtpHost(services)
+        self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}
         self._servers: list[asyncio.AbstractServer] = []
 
@@ -103,6 +105,7 @@ class Worker:
         for transport in self._transports:
             transport.start()
         self._listeners = self._smtp_settings(self._config, self._generations.bindings)
+        self._capturing.take_up(self._config)
         for sock, listener in zip(self._place.sockets, self._config.listeners, strict=True):
             self._servers.append(await serve(sock, partial(self._connection, listener.name)))
         self._control = await self._serve_control()
@@ -121,6 +124,7 @@ class Worker:
         self._node.name, self._node.hostname = config.server.name, config.server.hostname
         self._listeners = self._smtp_settings(config, bindings)
         self._host.rebind(bindings)
+        self._capturing.take_up(config)
         self._ways.outbound = loaded.outbound
         for transport, couriers in zip(self._transports, self._couriers, strict=True):
             transport.rebind(bindings, loaded.transport)
@@ -158,6 +162,7 @@ class Worker:
         if self._control is not None:
             await self._control.close()
         await self._ways.resolver.close()
+        await self._capturing.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._dispatcher.drain(), 5.0)
         await self._generations.stop()

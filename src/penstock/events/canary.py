@@ -46,13 +46,12 @@ class _Canary:
     settings: CanarySettings
     bindings: tuple[Binding, ...]
 
-    @property
-    def is_on(self) -> bool:
-        """Whether it can be asked at all now."""
+    def is_on(self, event: Event) -> bool:
+        """Whether it can be asked at all about this event, whatever its conditions say."""
         plug, standing = self.plug, self.plug.standing
-        if standing.rolled_back or not plug.enabled or plug.mode != "active":
+        if standing.rolled_back or not plug.enabled or plug.mode != "active" or not in_sample(plug, event):
             return False
-        if plug.expires and time.time() >= plug.expires:
+        if plug.expires and event.facts.server.now() >= plug.expires:
             return False
         return not (plug.max_firings and standing.firings >= plug.max_firings) and standing.open_until <= time.monotonic()
 
@@ -105,7 +104,7 @@ class Canaries:
         if own is not None and (plug.standing.rolled_back or not own.chose(event)):
             return False
         canary = self._instead.get(plug.name)
-        return canary is None or not (canary.is_on and canary.chose(event) and canary.handles(event))
+        return canary is None or not (canary.is_on(event) and canary.chose(event) and canary.handles(event))
 
     def note(self, plug: Plug, failed: bool, seconds: float, refused: bool) -> None:
         """Counts a call, and takes the canary back when it does too badly.
@@ -124,15 +123,24 @@ class Canaries:
             return
         trial = plug.standing.trial
         _add(trial.own, failed, seconds, refused, MEMORY * own.settings.after)
-        if trial.own.calls >= own.settings.after and (why := _judge(own.settings, trial)):
+        why = _judge(own.settings, trial) if trial.own.calls >= own.settings.after else ""
+        if why:
             plug.standing.rolled_back = why
-            self._log.error("canary rolled back", binding=plug.name, reason=why, calls=round(trial.own.calls), replaces=own.settings.replaces)
+            self._log.error("canary rolled back", binding=plug.name, reason=why, replaces=own.settings.replaces)
 
 
 def share(name: str, key: str) -> float:
     """Where an id lies among all, from 0 up to 100; another order for each binding, so that canaries do not all get the same part."""
     digest = hashlib.blake2b(f"{name}\0{key}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48 * 100
+
+
+def in_sample(plug: Plug, event: Event) -> bool:
+    """Whether an event's message is in a binding's sample, or its session before there is a message; what belongs to neither is."""
+    facts = event.facts
+    about = facts.message.record if facts.message is not None else facts.session or facts.outbound
+    # Another order than that of a canary's share, which would else be all in or all out.
+    return plug.sample >= 100 or about is None or share(f"{plug.name} sample", about.id) < plug.sample
 
 
 def _id(settings: CanarySettings, event: Event) -> str:

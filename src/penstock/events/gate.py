@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .canary import share
+from .canary import in_sample
 
 if TYPE_CHECKING:
     from .canary import Canaries
@@ -42,14 +42,6 @@ class Gate:
         if plug.sample < 100 and not in_sample(plug, event):
             return "sampled out"
         return "canary" if self.canaries is not None and not self.canaries.takes(plug, event) else ""
-
-
-def in_sample(plug: Plug, event: Event) -> bool:
-    """Whether an event's message is in a binding's sample, or its session before there is a message; what belongs to neither is."""
-    facts = event.facts
-    about = facts.message.record if facts.message is not None else facts.session or facts.outbound
-    # Another order than that of a canary's share, which would else be all in or all out.
-    return about is None or share(f"{plug.name} sample", about.id) < plug.sample
 
 
 def gate_of(plug: Plug, canaries: Canaries) -> Gate | None:

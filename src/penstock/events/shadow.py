@@ -142,6 +142,14 @@ class Shadowing:
         asked = [(binding, event.matched) for binding in chain.shadows if self._is_asked(binding, event)]
         if not asked:
             return None
+        try:
+            return self._rehearsal(event, chain, asked)
+        except Exception as error:  # whatever it is, those whose verdict counts are asked
+            for binding, _ in asked:
+                self._failed(binding, error)
+            return None
+
+    def _rehearsal(self, event: Event, chain: Chain, asked: list[tuple[Binding, tuple[int, ...]]]) -> Rehearsal:
         overheard = overhear(event)
         roles = []
         for binding, matched in asked:
@@ -160,27 +168,30 @@ class Shadowing:
         try:
             if not self._wanted(binding, event):
                 return False
+            if binding.gate is not None and binding.gate.refuses(event):
+                binding.counted.refused += 1
+                return False
         except _FAILURES as error:
             self._failed(binding, error)
             return False
         message = event.facts.message
         octets = message.content.size if message is not None and message.content is not None and message.content.in_memory else 0
-        if binding.counters.waiting < MOST_WAITING and self._octets + octets <= MOST_OCTETS:
+        if binding.counted.waiting < MOST_WAITING and self._octets + octets <= MOST_OCTETS:
             return True
-        binding.counters.dropped += 1
+        binding.counted.dropped += 1
         if self._seldom("shadow late", binding.key):
-            self._log.warning("shadow is too slow", binding=binding.name, method=binding.method, dropped=binding.counters.dropped)
+            self._log.warning("shadow is too slow", binding=binding.name, method=binding.method, dropped=binding.counted.dropped)
         return False
 
     def _begin(self, role: Role, answer: Answer | None) -> None:
-        role.binding.counters.waiting += 1
+        role.binding.counted.waiting += 1
         self._octets += role.octets
         task = asyncio.get_running_loop().create_task(self._rehearse(role, answer, self._last.get(role.key)))
         self._tasks.add(task)
         self._last[role.key] = task
 
         def ended(task: asyncio.Task[None]) -> None:
-            role.binding.counters.waiting -= 1
+            role.binding.counted.waiting -= 1
             self._octets -= role.octets
             self._tasks.discard(task)
             if self._last.get(role.key) is task:
@@ -207,7 +218,7 @@ class Shadowing:
                 self._failed(binding, error)
                 return
             finally:
-                binding.counters.seconds += time.perf_counter() - started
+                binding.counted.seconds += time.perf_counter() - started
         if answer is not None:
             await self._compare(role, verdict, answer)
 
@@ -216,7 +227,8 @@ class Shadowing:
         binding, event = role.binding, role.event
         memory = self._memories.setdefault(binding.plug.name, Memory())
         remember = recall(event, binding.scope.owner, memory)
-        binding.counters.matched += 1
+        binding.counted.matched += 1
+        binding.standing.firings += 1
         event.begin(binding.scope)
         verdict = binding.handler(event) if binding.mode == "inline" else await self._runner.run(binding, event)
         if verdict is not None and not isinstance(verdict, event.admits):
@@ -226,7 +238,7 @@ class Shadowing:
         remember()
         if verdict is None:
             return None
-        binding.counters.verdicts += 1
+        binding.counted.verdicts += 1
         if edit is None:
             final: Verdict = verdict
             return final
@@ -240,7 +252,7 @@ class Shadowing:
         if same and verdict is None:
             after = picture(role.event)
             only = await asyncio.to_thread(_only, role.before, after, answer) if after != role.before else only
-        counters = role.binding.counters
+        counters = role.binding.counted
         if same and not only:
             counters.agreed += 1
             return
@@ -261,12 +273,12 @@ class Shadowing:
             )
 
     def _not_compared(self, binding: Binding, error: NothingHeard) -> None:
-        binding.counters.dropped += 1
+        binding.counted.dropped += 1
         if self._seldom("not compared", binding.key):
             self._log.info("shadow cannot be compared", binding=binding.name, method=binding.method, error=str(error))
 
     def _failed(self, binding: Binding, error: BaseException) -> None:
-        binding.counters.errors += 1
+        binding.counted.errors += 1
         binding.plug.standing.last_error = f"{type(error).__name__}: {error}"
         if self._seldom("shadow failed", binding.key):
             self._log.error(
