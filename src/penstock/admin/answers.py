@@ -37,6 +37,7 @@ from .protocol import (
     Suspend,
 )
 from .protocol_bindings import ChangeBinding, ListBindings, Reload
+from .protocol_trace import AskTracing
 from .selecting import Kept, Scan
 
 _RESULTS: dict[Came, Literal["done", "later", "already"]] = {Came.DONE: "done", Came.LATER: "later", Came.ALREADY: "already"}
@@ -146,6 +147,8 @@ class Administration:
         operations = self._operations
         if isinstance(question, ListBindings | Reload | ChangeBinding):
             return await self._of_bindings(question)
+        if isinstance(question, AskTracing):
+            return await self._of_tracing(question)
         if isinstance(question, CountQueues):
             return [*self._queues(), Done()]
         if isinstance(question, ListDestinations):
@@ -163,6 +166,15 @@ class Administration:
         if isinstance(question, Resume):
             return [Done(count=self._noted("resume", question.queue, operations.resume(question.queue)))]
         raise ControlError("usage", "this question cannot be answered here")
+
+    async def _of_tracing(self, question: AskTracing) -> Sequence[Answer]:
+        tracing = self._operations.tracing
+        if tracing is None:
+            raise ControlError("usage", "this server's tracing cannot be asked about")
+        row = await tracing.ask(question)
+        if question.action != "ask":
+            self._log.info("tracing changed by an administrator", action=question.action, match=question.match, user=self._user)
+        return [row, Done()]
 
     async def _of_bindings(self, question: ListBindings | Reload | ChangeBinding) -> Sequence[Answer]:
         bindings = self._operations.bindings

@@ -22,6 +22,7 @@ from ..transport.operations import Operations as MessageOperations
 from .bindings import BindingOperations
 from .operations import Came
 from .protocol import DestinationRow, StatusRow
+from .tracing import TracingOperations
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class LiveOperations:
         listeners: host and port by listener.
         started: in seconds since 1970.
         bindings: what it binds; None where that is not asked about.
+        tracing: what it traces; None where that is not asked about.
     """
 
     worker: str
@@ -62,6 +64,7 @@ class LiveOperations:
     listeners: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     started: float = 0.0
     bindings: BindingOperations | None = None
+    tracing: TracingOperations | None = None
 
     @property
     def hostname(self) -> str:

@@ -14,6 +14,7 @@ from ..storage.base import Entry, Page, Query, QueueCount, Spool
 from ..transport.operations import Done as Came
 from .bindings import BindingOperations
 from .protocol import DestinationRow, StatusRow
+from .tracing import TracingOperations
 
 __all__ = ["Came", "Operations", "Questions"]
 
@@ -100,6 +101,10 @@ class Operations(Questions, Protocol):
     @property
     def bindings(self) -> BindingOperations | None:
         """What it binds; None where that is not asked about."""
+
+    @property
+    def tracing(self) -> TracingOperations | None:
+        """What it traces; None where that cannot be asked about."""
 
     async def submit(self, work: MessageWork) -> str:
         """Takes a message into transport; its id, when it is durable. Raises StorageUnavailable."""

@@ -23,6 +23,7 @@ from .line import VERSION
 from .line import Answer as Answer
 from .line import Question as Question
 from .protocol_bindings import BindingChanged, BindingRow, ChangeBinding, ListBindings, Reload, ReloadRow
+from .protocol_trace import AskTracing, TracingRow
 
 # The longest line either side takes from the other: a thousand recipients of the greatest length fit.
 MAX_LINE = 512 * 1024
@@ -205,7 +206,7 @@ class AskStatus(Question, frozen=True, tag="status"):
 
 AnyQuestion = (
     ListMessages | ShowMessage | CatMessage | ChangeMessages | CountQueues | CountAges | ListDestinations
-    | Suspend | Resume | Flush | Submit | ResetRoutes | AskStatus | ListBindings | Reload | ChangeBinding
+    | Suspend | Resume | Flush | Submit | ResetRoutes | AskStatus | ListBindings | Reload | ChangeBinding | AskTracing
 )  # fmt: skip
 
 
@@ -396,7 +397,7 @@ class Failed(Answer, frozen=True, tag="failed"):
 
 AnyAnswer = (
     MessageRow | Detail | Data | Changed | QueueRow | AgesRow | DestinationRow | StatusRow | Done | Failed
-    | BindingRow | ReloadRow | BindingChanged
+    | BindingRow | ReloadRow | BindingChanged | TracingRow
 )  # fmt: skip
 
 

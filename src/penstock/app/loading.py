@@ -142,6 +142,7 @@ def needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     found = [f"server.{key}" for key in fixed if _differs(old.server, new.server, key)]
     found += ["listener"] if old.listeners != new.listeners else []
     found += [table for table in ("log", "dns") if _differs(old, new, table)]
+    found += [f"trace.{key}" for key in ("folder", "size", "age", "entry") if _differs(old.trace, new.trace, key)]
     fixed = ("sessions", "ipv4", "ipv6", "port", "own_addresses")
     found += [f"delivery.{key}" for key in fixed if _differs(old.delivery, new.delivery, key)]
     return tuple(name.replace("worker_count", "workers") for name in found)

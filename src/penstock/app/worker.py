@@ -22,6 +22,7 @@ from ..delivery.couriers import Couriers
 from ..delivery.settings import DeliverySettings
 from ..errors import StorageError, StorageLocked
 from ..events.binding import Bindings
+from ..events.blame import blame
 from ..events.dispatch import Dispatcher
 from ..events.reports import ServerStarted, ServerStopping
 from ..events.work import Facts
@@ -29,15 +30,17 @@ from ..hosts.listener import serve
 from ..hosts.smtp.connection import Connection
 from ..hosts.smtp.host import Services, SmtpHost, SmtpSettings
 from ..observe.log import Log, gather, get_log
+from ..observe.stalls import Stalls
 from ..storage.base import Spool
 from ..storage.embedded import EmbeddedSettings, EmbeddedSpool
 from ..transport.pipeline import Parts, Transport, TransportSettings
 from .administering import LiveBindings
 from .building import Ways, smtp_settings, transport_settings
 from .capturing import Capturing
-from .generations import Generations
+from .generations import GenerationParts, Generations
 from .loading import Loaded
 from .node import Node
+from .tracing import LiveTracing
 
 # How long a worker waits for a spool that a dying one still has.
 LOCK_WAIT = 30.0
@@ -72,9 +75,10 @@ class Worker:
         self.damaged = asyncio.Event()
         self._log = get_log()
         self._dispatcher = Dispatcher(self._log)
+        self._tracing = LiveTracing(f"worker-{place.number}", config, self._dispatcher, self._log)
         self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
         self._node = Node(config, self._spools)
-        self._generations = Generations(config, Bindings(plugs(config)), self._dispatcher, self._log)
+        self._generations = Generations(config, plugs(config), GenerationParts(self._node, self._dispatcher, self._log))
         self._generations.switch = self._switch
         self._ways = Ways.of(config)
         settings = transport_settings(config, self._ways.limits, self.damaged.set)
@@ -88,6 +92,7 @@ class Worker:
         self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}
         self._servers: list[asyncio.AbstractServer] = []
+        self._stalls = Stalls(self._log, blame)
 
     def _transport(self, spool: Spool, settings: TransportSettings) -> Transport:
         parts = Parts(self._node, spool, self._dispatcher, self._log)
@@ -101,6 +106,8 @@ class Worker:
         """Recovers the spools, starts the sinks, and accepts connections. Raises PenstockError."""
         for spool in self._spools:
             await self._recover(spool)
+        # From here on: recovering a spool and importing sinks take their time, and nobody waits for the loop meanwhile.
+        self._stalls.start()
         await self._generations.start()
         for transport in self._transports:
             transport.start()
@@ -125,6 +132,7 @@ class Worker:
         self._listeners = self._smtp_settings(config, bindings)
         self._host.rebind(bindings)
         self._capturing.take_up(config)
+        self._tracing.take_up(config)
         self._ways.outbound = loaded.outbound
         for transport, couriers in zip(self._transports, self._couriers, strict=True):
             transport.rebind(bindings, loaded.transport)
@@ -137,7 +145,7 @@ class Worker:
         listeners = {name: sock.getsockname()[:2] for name, sock in zip(names, self._place.sockets, strict=True)}
         worker = f"worker-{self._place.number}"
         bindings = LiveBindings(worker, self._generations)
-        operations = LiveOperations(worker, self._node, homes, listeners, self._node.now(), bindings)
+        operations = LiveOperations(worker, self._node, homes, listeners, self._node.now(), bindings, self._tracing)
         path = socket_path(self._config.resolve(table.control), self._place.number)
         limits = self._config.limits
         taking = TakingLimits(limits.message_size, limits.recipients, limits.hops)
@@ -166,6 +174,8 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._dispatcher.drain(), 5.0)
         await self._generations.stop()
+        self._stalls.stop()
+        await self._tracing.close()
         for spool in self._spools:
             try:
                 await spool.close()

@@ -17,6 +17,7 @@ from ..mail.address import Address
 from .capturing import check_capture
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, ServerTable
 from .sending_checks import check_sending
+from .tracing import check_trace
 
 _FULL_NAME = "write the full name of this host, such as 'mx.example.com'"
 
@@ -29,6 +30,7 @@ def check(config: Config) -> None:
     _check_limits(config.limits, f"{place}: limits")
     check_sending(config, place)
     check_capture(config.capture, place)
+    check_trace(config.trace, place)
     for domain, table in config.domains.items():
         _check_domain(config, domain, table, f'{place}: domain."{domain}"')
     for binding in config.bindings:

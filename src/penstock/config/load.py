@@ -19,10 +19,11 @@ from .capturing import CaptureTable
 from .checks import check
 from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, ServerTable
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
+from .tracing import TraceTable
 from .values import Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
 
 T = TypeVar("T")
-_TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "listener", "domain", "route", "binding")
+_TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "trace", "listener", "domain", "route", "binding")
 
 
 def load(path: Path) -> Config:
@@ -45,6 +46,7 @@ def load(path: Path) -> Config:
         delivery=_table(raw, "delivery", DeliveryTable, place, path.absolute().parent),
         notices=_table(raw, "notices", NoticesTable, place, path.absolute().parent),
         capture=_table(raw, "capture", CaptureTable, place),
+        trace=_table(raw, "trace", TraceTable, place),
         domains=_named(raw, "domain", DomainTable, place),
         routes=_named(raw, "route", RouteTable, place, path.absolute().parent),
         bindings=_list(raw, "binding", BindingTable, place),

@@ -15,6 +15,7 @@ from ..events.rule import Match
 from .capturing import CaptureTable
 from .controls import Breaker, Canary, Process
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
+from .tracing import TraceTable
 from .values import Duration, Endpoint, Moment, Percent, Size, located
 
 
@@ -197,7 +198,7 @@ class Config:
 
     Args:
         path: the file it came from; relative paths in it start at its folder.
-        server, limits, retry, relay, log, dns, delivery, notices, capture: the tables.
+        server, limits, retry, relay, log, dns, delivery, notices, capture, trace: the tables.
         listeners: by name.
         domains: by name, in lower case.
         routes: by pattern, in lower case.
@@ -215,6 +216,7 @@ class Config:
     delivery: DeliveryTable
     notices: NoticesTable
     capture: CaptureTable
+    trace: TraceTable
     listeners: list[ListenerTable]
     domains: dict[str, DomainTable]
     routes: dict[str, RouteTable]

@@ -42,7 +42,7 @@ class Binding:
     """One handler at one event.
 
     ``conditions`` must all hold, and are tried in this order. ``counted`` are its counters as far as they were written down: whoever shows
-    them looks at ``counters``.
+    them looks at ``counters``. ``generation`` is that of the bindings that it belongs to.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Binding:
     keyword: str = ""
     counted: Counters = field(default_factory=Counters)
     gate: Gate | None = None
+    generation: int = 1
     index: Index | None = field(default=None, repr=False, compare=False)
     standing: Standing = field(init=False, repr=False, compare=False)
 
@@ -93,13 +94,14 @@ class Bindings:
         _check_names(plugs)
         self.plugs = tuple(plugs) if before is None else tuple(_succeeding(plug, before) for plug in plugs)
         # Which one it is, counted in its process, and who still works with it.
-        self.generation, self.uses = 1, Uses()
+        self.generation: int = before.generation + 1 if before is not None else 1
+        self.uses = Uses()
         self.all = sorted((b for plug in self.plugs for b in _bind(plug)), key=lambda b: b.plug.priority)
         self.canaries = Canaries(self.plugs, self.all, log or get_log())
         gates = {plug.name: gate_of(plug, self.canaries) for plug in self.plugs}
         groups: dict[tuple[type[Event], str], list[Binding]] = {}
         for binding in self.all:
-            binding.gate = gates[binding.name]
+            binding.gate, binding.generation = gates[binding.name], self.generation
             groups.setdefault((binding.event, binding.keyword), []).append(binding)
         self._listed = {key: Chain.of(found) for key, found in groups.items()}
         asked = {key: chain for key, chain in self._listed.items() if chain}

@@ -56,11 +56,13 @@ def set_up(level: str = "info", form: Literal["auto", "json", "human"] = "auto",
 def _human(out: TextIO, values: Line) -> list[Any]:
     colours = out.isatty() and "NO_COLOR" not in os.environ
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="timestamp")
-    return [structlog.processors.add_log_level, stamp, _with(values), _calm, structlog.dev.ConsoleRenderer(colors=colours)]
+    return [structlog.processors.add_log_level, _listen, stamp, _with(values), _calm, structlog.dev.ConsoleRenderer(colors=colours)]
 
 
 def _json(values: Line) -> list[Any]:
     def render(_logger: object, level: str, line: Line) -> bytes:
+        if _listener is not None:
+            _hear({**line, "level": level})
         if "exc_info" in line and line["exc_info"] is None:
             del line["exc_info"]
         return _encoder.encode({"time": _stamp(time.time()), "level": level, "event": line.pop("event", ""), **line, **values})
@@ -100,6 +102,29 @@ class _Lines:
             with contextlib.suppress(OSError, ValueError):
                 self._out.write(b"\n".join(lines) + b"\n")
                 self._out.flush()
+
+
+_listener: Callable[[Line], None] | None = None
+
+
+def tap(listener: Callable[[Line], None] | None) -> None:
+    """From now on each line that is written is told to a listener too, in the thread that writes it; None ends that."""
+    global _listener  # a process has one log
+    _listener = listener
+
+
+def _listen(_logger: Any, _level: str, line: Line) -> Line:
+    """A processor that tells the listener."""
+    if _listener is not None:
+        _hear(line)
+    return line
+
+
+def _hear(line: Line) -> None:
+    # What is wrong with a listener must not cost the line; and it cannot be logged.
+    with contextlib.suppress(Exception):
+        if _listener is not None:
+            _listener(line)
 
 
 _gathering: tuple[asyncio.AbstractEventLoop | None, int] = (None, 0)
