@@ -78,6 +78,7 @@ TABLES = {
     "[delivery]": schema.DeliveryTable,
     "[dns]": schema.DnsTable,
     "[notices]": schema.NoticesTable,
+    "[capture]": schema.CaptureTable,
     "[[binding]]": schema.BindingTable,
     "[log]": schema.LogTable,
 }
