@@ -5,6 +5,7 @@ This is all that most sinks import, beside ``penstock.events`` and ``penstock.ve
 
 from .events.message import Message
 from .events.rule import Match
+from .events.secret import Secret
 from .events.sink import Sink, on
 from .events.views import MessageSnapshot, Server, Session
 from .mail.address import Address
@@ -23,6 +24,7 @@ __all__ = [
     "NextHop",
     "Recipient",
     "Reply",
+    "Secret",
     "Server",
     "Session",
     "Sink",

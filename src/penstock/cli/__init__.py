@@ -19,6 +19,7 @@ from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, compl
 from .faces import FACES, face
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from .queue import queue
+from .sinks_command import sinks
 from .spool import spool
 
 _EXIT_CODES = """\b
@@ -149,6 +150,7 @@ def send(
 
 
 app.add_typer(bindings, name="bindings")
+app.command("sinks")(sinks)
 app.add_typer(queue, name="queue")
 app.add_typer(spool, name="spool")
 

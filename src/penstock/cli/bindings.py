@@ -85,13 +85,17 @@ def _event(name: str) -> str:
 def rows(bound: Bindings) -> list[Row]:
     """All bindings, by event in the order of the catalogue, and in the order in which they are asked."""
     by_event: dict[str, list[Binding]] = {}
-    names = {event: name for name, event in CATALOG.items()}
     for binding in bound.all:
-        label = f"{names[binding.event]} {binding.keyword}".rstrip()
-        by_event.setdefault(label, []).append(binding)
+        by_event.setdefault(event_label(binding), []).append(binding)
     order = {name: number for number, name in enumerate(CATALOG)}
     labels = sorted(by_event, key=lambda label: (order[label.partition(" ")[0]], label))
     return [_row(label, number, binding) for label in labels for number, binding in _numbered(by_event[label])]
+
+
+def event_label(binding: Binding) -> str:
+    """The event's name in the catalogue, with the verb or mechanism of one that has such."""
+    name = next(name for name, event in CATALOG.items() if event is binding.event)
+    return f"{name} {binding.keyword}".rstrip()
 
 
 def _numbered(chain: Sequence[Binding]) -> Iterator[tuple[int | str, Binding]]:
@@ -114,7 +118,7 @@ def _row(event: str, order: int | str, binding: Binding) -> Row:
         "sink": f"{sink.__module__}:{sink.__qualname__}",
         "handler": binding.method,
         "mode": binding.mode,
-        "match": "; ".join(_conditions(binding)),
+        "match": "; ".join(conditions(binding)),
         "on_error": "-" if binding.event.report else plug.on_error,
         "timeout": f"{plug.timeout:g}s",
         "state": state_of(plug, time.time()),
@@ -169,7 +173,7 @@ def _joined(row: Row, live: Live) -> Row:
     }
 
 
-def _conditions(binding: Binding) -> list[str]:
+def conditions(binding: Binding) -> list[str]:
     """The conditions of the binding and of the handler, as they were written."""
     marks = [mark for name, mark in marks_of(type(binding.plug.sink)) if name == binding.method and binding.event in mark.events]
     given: list[Match | None] = [binding.plug.match, *(mark.match for mark in marks if binding.keyword in (mark.keyword, mark.mechanism))]

@@ -16,7 +16,9 @@ import typer
 from ..admin.places import check_path, socket_path
 from ..app.building import notice_settings
 from ..config import Config, load, plugs
+from ..config.kept import visible
 from ..config.outbound import resolver_settings
+from ..config.sources import changes_path
 from ..delivery.resolver import Resolver
 from ..errors import ConfigError, PenstockError
 from ..events.binding import Bindings
@@ -27,10 +29,11 @@ from .warnings import warnings
 def check(path: Path, start: bool, as_json: bool) -> None:
     """Checks a configuration and says what is in it. Raises ConfigError."""
     config = load(path)
-    bound = Bindings(plugs(config))
+    kept, hidden = visible(changes_path(config))
+    bound = Bindings(plugs(config, kept))
     counts = {"bindings": len(bound.plugs), "listeners": len(config.listeners), "domains": len(config.domains)}
     _check_what_a_worker_makes(config)
-    found = warnings(config, bound.plugs)
+    found = [*([hidden] if hidden else []), *warnings(config, bound.plugs, kept)]
     if start:
         asyncio.run(_start_and_stop(bound.plugs))
     if as_json:

@@ -13,22 +13,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import Config
+from ..config.kept import Kept
 from ..config.outbound import is_hop
 from ..events.plug import Plug
-from ..events.rule import Match
 from ..mail.nexthop import NextHop
 from ..sinks import Archive, Drop, Maildir
+from .binding_warnings import about_bindings
 
 # RFC 5321 §4.5.3.1.8: a server takes at least so many recipients a message.
 _FEWEST_RECIPIENTS = 100
-_RESERVED = {"submission-api", "pickup", "milter"}
 
 
-def warnings(config: Config, plugs: tuple[Plug, ...]) -> list[str]:
-    """One line for each thing that an administrator will want to know."""
+def warnings(config: Config, plugs: tuple[Plug, ...], kept: Kept) -> list[str]:
+    """One line for each thing that an administrator will want to know.
+
+    Args:
+        config: the configuration.
+        plugs: all bindings, made.
+        kept: the live changes.
+    """
     return [
         *_about_mail(config),
-        *(f"binding.{b.name}.match.{line}" for b in config.bindings if b.enabled and b.match for line in _never(b.match)),
+        *about_bindings(config, plugs, kept),
         *(line for listener in config.listeners for line in _address(f"listener.{listener.name}.address", listener.address.host)),
         *_about_what_goes_out(config),
         *_folder("server.spool", config.resolve(config.server.spool)),
@@ -71,26 +77,6 @@ def _about_what_goes_out(config: Config) -> Iterator[str]:
             grp.getgrnam(group)
     except KeyError:
         yield f"server.submit_group: there is no group {group!r} on this machine"
-
-
-def _never(match: Match) -> Iterator[str]:
-    """The conditions that can hold in a later version, but not in this one, or that are hardly meant as they are written."""
-    if match.tls:
-        yield "tls: there is no TLS in this version, so this never holds"
-    if match.authenticated:
-        yield "authenticated: there is no AUTH in this version, so this never holds"
-    if match.user is not None:
-        yield "user: there is no AUTH in this version, so the name is always empty"
-    for name in ("sender", "recipient"):
-        asked = getattr(match, name)
-        for pattern in [asked] if isinstance(asked, str) else asked or []:
-            if pattern.replace("-", "").replace("_", "").isalnum():
-                yield f"{name}: {pattern!r} means a domain of that name; if it is a local part, write '{pattern}@*'"
-    for name, later in (("direction", {"out"}), ("origin", _RESERVED)):
-        asked = getattr(match, name)
-        wanted = {asked} if isinstance(asked, str) else set(asked or ())
-        if wanted and wanted <= later:
-            yield f"{name}: no mail is {min(wanted)!r} in this version, so this never holds"
 
 
 def _address(key: str, host: str) -> list[str]:
