@@ -1,7 +1,8 @@
 """Starts N equal workers on shared ports, and starts again those that die.
 
 The supervisor does nothing else: it holds the listening sockets, so that no connection is refused while a worker is away, and it keeps
-one end of a pipe, so that workers notice when it is gone. It never touches mail."""
+one end of a pipe, so that workers notice when it is gone. It never touches mail, nor, after its start, the code of sinks: a reload that is
+asked for with SIGHUP is what ``penstock reload`` does, in a process that may hang or die without harm."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ YOUNG, FIRST_PAUSE, LONGEST_PAUSE = 10.0, 0.5, 30.0
 CANNOT_START = 78  # EX_CONFIG of sysexits.h
 # Beyond the drain, how long a worker may take to end before it is killed.
 GRACE = 15.0
+# How long a reload may take in all: each worker in turn loads its sinks and starts them.
+RELOAD = 900.0
 
 
 class Supervisor:
@@ -46,6 +49,8 @@ class Supervisor:
         self._life, self._life_end = os.pipe()
         self._stopping = asyncio.Event()
         self._failed: int = 0
+        self._reloading: asyncio.Task[None] | None = None
+        self._reload_again = False
 
     async def run(self) -> int:
         """Runs the server until SIGTERM or SIGINT; the exit status. Raises PenstockError when it cannot start."""
@@ -55,15 +60,16 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        # Administrators send HUP to have a server read its configuration anew: whoever asks for that must not stop the mail instead.
         # The log goes to standard error, so there is nothing to open again at USR1.
         loop.add_signal_handler(signal.SIGUSR1, lambda: None)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._log.warning("reload is not possible yet, restart instead"))
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         ready = [asyncio.Event() for _ in range(self._count)]
         keepers = [loop.create_task(self._keep(number, ready[number])) for number in range(self._count)]
         await self._wait_ready(ready)
         await self._stopping.wait()
         self._log.info("stopping", workers=len(self._workers))
+        if self._reloading is not None:
+            self._reloading.cancel()
         await self._stop_workers()
         for keeper in keepers:
             keeper.cancel()
@@ -89,6 +95,42 @@ class Supervisor:
             line = {"listeners": addresses, "pids": {"supervisor": os.getpid(), "workers": workers}}
             os.write(self._ready_fd, json.dumps(line).encode() + b"\n")
             os.close(self._ready_fd)
+
+    def _reload_soon(self) -> None:
+        """Reloads now, or once more when the reload under way is over: the files may have changed behind its back."""
+        if self._reloading is not None and not self._reloading.done():
+            self._reload_again = True
+        else:
+            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+
+    async def _reload(self) -> None:
+        while True:
+            self._reload_again = False
+            status, said = await self._run_reload()
+            if status == 0:
+                self._log.info("reload done")
+            else:
+                self._log.error("reload failed", status=status, error=said)
+            if not self._reload_again:
+                return
+
+    async def _run_reload(self) -> tuple[int, str]:
+        """``penstock reload`` for this server; its exit status, and what it says is wrong."""
+        command = [sys.executable, "-m", "penstock", "reload", "--config", str(self._config.path), "--json"]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(RELOAD):
+                _, errors = await process.communicate()
+        except TimeoutError:
+            return CANNOT_START, f"not done within {RELOAD:g} s"
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
+        return process.returncode or 0, "; ".join(line.removeprefix("penstock: ") for line in lines)[-2000:]
 
     async def _keep(self, number: int, ready: asyncio.Event) -> None:
         """Keeps one worker running."""

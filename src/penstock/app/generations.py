@@ -22,6 +22,8 @@ from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
 from ..events.plug import Plug
 from ..events.sink import Sink
+from ..events.work import Backplane
+from ..isolation import SinkProcess
 from ..observe.log import Log
 from .loading import Loaded, Loader, needs_restart
 
@@ -60,27 +62,42 @@ class Reloaded:
     restart: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class GenerationParts:
+    """What generations work with.
+
+    Args:
+        server: answers sinks that live in other processes.
+        dispatcher: whose reports an old generation waits for.
+        log: where reloads are told of.
+    """
+
+    server: Backplane
+    dispatcher: Dispatcher
+    log: Log
+
+
 class Generations:
     """All generations of one worker.
 
     Args:
         config: the configuration of the first.
-        bindings: the first.
-        dispatcher: whose reports an old generation waits for.
-        log: where reloads are told of.
+        plugs: what the first binds.
+        parts: what they work with.
         settings: how long things may take.
+
+    Raises: ConfigError.
     """
 
-    def __init__(
-        self, config: Config, bindings: Bindings, dispatcher: Dispatcher, log: Log, settings: GenerationSettings | None = None
-    ) -> None:
+    def __init__(self, config: Config, plugs: Sequence[Plug], parts: GenerationParts, settings: GenerationSettings | None = None) -> None:
         self.config = config
-        self.bindings = bindings
+        self._server = parts.server
+        self._dispatcher = parts.dispatcher
+        self._log = parts.log
+        self.bindings = Bindings(self._furnished(plugs, ()), None, self._log)
         # Puts a generation in force; set by the worker, which alone knows all who must be told.
         self.switch: Callable[[Loaded, Bindings], None] = _nobody
         self.last_error = ""
-        self._dispatcher = dispatcher
-        self._log = log
         self._settings = settings or GenerationSettings()
         self._loader = Loader(self._settings.load)
         self._one_at_a_time = asyncio.Lock()
@@ -127,10 +144,10 @@ class Generations:
     async def _take_up(self, loaded: Loaded) -> Reloaded:
         """Starts what is new, and switches. Raises PenstockError when something does not start; then all is as it was."""
         old = self.bindings
-        known = {id(plug.sink) for plug in old.plugs}
+        known = {id(living(plug)) for plug in old.plugs}
         try:
-            bindings = Bindings(loaded.plugs, old, self._log)
-            fresh = [plug for plug in bindings.plugs if id(plug.sink) not in known]
+            bindings = Bindings(self._furnished(loaded.plugs, old.plugs), old, self._log)
+            fresh = [plug for plug in bindings.plugs if id(living(plug)) not in known]
             await self._start(fresh)
             await self._tell_settings(loaded.told, fresh)
         except PenstockError:
@@ -145,6 +162,19 @@ class Generations:
         loaded.stage.keep()
         self._retiring[old] = asyncio.get_running_loop().create_task(self._retire(old))
         return done
+
+    def _furnished(self, plugs: Sequence[Plug], before: Sequence[Plug]) -> list[Plug]:
+        """The plugs, with their processes where they run in such; a process goes on where nothing about its plug changed."""
+        known = {plug.name: plug for plug in before}
+        found: list[Plug] = []
+        for plug in plugs:
+            if plug.run_in != "process" or not plug.enabled:
+                found.append(plug)
+                continue
+            old = known.get(plug.name)
+            kept = old.remote if old is not None and _same(old, plug) else None
+            found.append(replace(plug, remote=kept or SinkProcess(plug, self._log, self._server)))
+        return found
 
     async def _start(self, plugs: Sequence[Plug]) -> None:
         """Starts sinks; those that were started are stopped when another one does not start. Raises ConfigError."""
@@ -184,8 +214,8 @@ class Generations:
         with contextlib.suppress(TimeoutError):  # under load there is always another one; those of the old generation come first
             await asyncio.wait_for(self._dispatcher.drain(), self._settings.told)
         self._retiring.pop(old, None)
-        shared = {id(plug.sink) for bindings in (self.bindings, *self._retiring) for plug in bindings.plugs}
-        ending = [plug for plug in old.plugs if id(plug.sink) not in shared]
+        shared = {id(living(plug)) for bindings in (self.bindings, *self._retiring) for plug in bindings.plugs}
+        ending = [plug for plug in old.plugs if id(living(plug)) not in shared]
         number = old.generation
         del old
         await self._stop(ending)
@@ -242,15 +272,24 @@ async def _quiet(work: Awaitable[None]) -> Exception | None:
     return None
 
 
+def living(plug: Plug) -> object:
+    """What of a plug is started and stopped: the sink, or the processes that it lives in."""
+    return plug.sink if plug.remote is None else plug.remote
+
+
 async def starting(plug: Plug) -> None:
-    """Starts the sink of a binding; what is switched off, or lives elsewhere, is a shell that is never called."""
-    if plug.enabled:
+    """Starts the sink of a binding, or its processes; what is switched off is a shell that is never called."""
+    if isinstance(plug.remote, SinkProcess):
+        await plug.remote.start()
+    elif plug.enabled:
         await plug.sink.start()
 
 
 async def stopping(plug: Plug) -> None:
-    """Stops the sink of a binding."""
-    if plug.enabled:
+    """Stops the sink of a binding, or its processes."""
+    if isinstance(plug.remote, SinkProcess):
+        await plug.remote.stop()
+    elif plug.enabled:
         await plug.sink.stop()
 
 
@@ -260,8 +299,8 @@ async def _give(sink: Sink[Any], settings: object) -> None:
 
 
 def _distinct(plugs: Sequence[Plug]) -> list[Plug]:
-    """One plug for each sink object."""
-    return list({id(plug.sink): plug for plug in plugs}.values())
+    """One plug for each that is to be stopped."""
+    return list({id(living(plug)): plug for plug in plugs}.values())
 
 
 def _named(error: Exception) -> str:
