@@ -82,7 +82,7 @@ class Harness:
     log: KeptLog = field(default_factory=KeptLog)
 
     def __post_init__(self) -> None:
-        self.bindings = Bindings(self.plugs)
+        self.bindings = Bindings(self.plugs, log=self.log)  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(self.log)  # type: ignore[arg-type]
 
     @classmethod
