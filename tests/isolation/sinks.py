@@ -10,11 +10,13 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import MemberDescriptorType
 from typing import Any
 
-from penstock import Sink, on
+from penstock import Header, Message, MessageSnapshot, Server, Session, Sink, on
 from penstock.events import (
     Auth,
+    Categorized,
     Ehlo,
     EndOfData,
     MailFrom,
@@ -29,9 +31,10 @@ from penstock.events import (
 )
 from penstock.events.catalog import CATALOG
 from penstock.events.event import Event
+from penstock.events.recipients import Recipients
+from penstock.events.views import RemoteSession
 from penstock.mail.reply import Reply
 from penstock.verdicts import Authenticated, Defer, Reject, Respond, Rewrite, RouteTo, Split
-from penstock.events import Categorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,12 @@ class DeedSettings:
 
 
 class Teller(Sink[None]):
-    """Answers each event with what it saw, by way of an exception: whatever kind of event it is."""
+    """Says in the log all that an event shows, whatever kind of event it is."""
 
     @on(*(event for name, event in CATALOG.items() if name not in ("Verb", "Auth")))
     async def look(self, event: Event) -> None:
-        """Looks at everything that an event shows."""
-        seen = {name: str(getattr(event, name)) for name in dir(type(event)) if not name.startswith("_") and name in _shown(event)}
-        self.log.info("looked", name=type(event).__name__, **{f"seen_{key}": value for key, value in seen.items()})
+        """Looks at everything."""
+        self.log.info("looked", of=type(event).__name__, seen=described(event))
 
     @on(Verb, keyword="XTEST")
     async def verb(self, event: Verb) -> None:
@@ -70,10 +72,30 @@ class Teller(Sink[None]):
         await self.look(event)
 
 
-def _shown(event: Event) -> set[str]:
-    slots = {slot for base in type(event).__mro__ for slot in base.__dict__.get("__slots__", ())}
-    properties = {name for base in type(event).__mro__ for name, value in vars(base).items() if isinstance(value, property)}
-    return {name for name in slots | properties if name not in ("facts", "server", "session")}
+def described(event: Event) -> str:
+    """All that an event shows, as text: the same on both sides of a process."""
+    slots = {slot for base in type(event).__mro__ for slot in base.__dict__.get("__slots__", ()) if not slot.startswith("_")}
+    names = slots | {name for name in dir(type(event)) if isinstance(getattr(type(event), name), property)}
+    return "; ".join(f"{name}={_text(getattr(event, name))}" for name in sorted(names - {"facts"}))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Session | RemoteSession | Server | Message | MessageSnapshot):
+        names = [n for n in dir(type(value)) if isinstance(getattr(type(value), n), property | MemberDescriptorType) and n[0] != "_"]
+        return f"{type(value).__name__}({', '.join(f'{n}={_text(getattr(value, n))}' for n in names if n not in _OWN)})"
+    if isinstance(value, Header):
+        return repr(value.to_bytes())
+    if isinstance(value, Recipients):
+        return _text(tuple(value))
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__}[{', '.join(map(_text, value))}]"
+    if hasattr(value, "read"):
+        return repr(value.read())
+    return f"{type(value).__name__} {value!r}"
+
+
+# What belongs to a process, or to nobody but the server.
+_OWN = {"now", "queue", "routes", "work", "state", "fate"}
 
 
 class Deeds(Sink[DeedSettings]):
@@ -262,9 +284,9 @@ class Misdeeds(Sink[None]):
         return Reject(550, "5.7.1", "x" * 50_000_000)
 
     async def _garbage(self, event: EndOfData) -> None:
-        for descriptor in range(3, 20):
+        for descriptor in range(3, 200):
             try:
-                if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("socket:"):
                     os.write(descriptor, b"250 this is no frame" * 100)
             except OSError:
                 continue
@@ -274,9 +296,9 @@ class Misdeeds(Sink[None]):
         """A frame that is one, with nonsense in it."""
         body = b"\x93\xa4done\x01\xc0"
         data = b"\x51\x50\x00\x00" + len(body).to_bytes(4, "little") + body
-        for descriptor in range(3, 20):
+        for descriptor in range(3, 200):
             try:
-                if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("socket:"):
                     os.write(descriptor, data)
             except OSError:
                 continue
@@ -303,5 +325,3 @@ class NeverStarts(Sink[None]):
     @on(EndOfData)
     async def nothing(self, event: EndOfData) -> None:
         """Nothing."""
-
-

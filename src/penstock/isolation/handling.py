@@ -149,7 +149,13 @@ class Handling:
             finally:
                 self._page.leave(0)
         await self._threads.places.take(_LONG)
-        result = await self._threads.start(partial(self._in_thread, call.id, handler, event))
+        running = self._threads.start(partial(self._in_thread, call.id, handler, event))
+        try:
+            result = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # A thread cannot be ended: the call is over when it is, or when the server has enough of that.
+            await asyncio.wait((running,))
+            raise
         if isinstance(result, Raised):
             raise result.error
         return result
