@@ -19,8 +19,10 @@ from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, compl
 from .faces import FACES, face
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from .queue import queue
+from .sink_new import sink
 from .sinks_command import sinks
 from .spool import spool
+from .trace_command import trace
 
 _EXIT_CODES = """\b
 Exit codes (sysexits.h): 0 done, 64 usage, 65 data, 66 no input, 67 no such user or
@@ -48,7 +50,7 @@ def penstock(
       penstock send --to alice@example.com              send it a message
 
     'penstock VERB --help' says more. --config may be left out when PENSTOCK_CONFIG names
-    the file, or it is /etc/penstock/penstock.toml.
+    the file, or it is /etc/penstock/penstock.toml, or penstock.toml here.
     """
     if show_version:
         version(as_json=False)
@@ -151,8 +153,10 @@ def send(
 
 app.add_typer(bindings, name="bindings")
 app.command("sinks")(sinks)
+app.command("trace")(trace)
 app.add_typer(queue, name="queue")
 app.add_typer(spool, name="spool")
+app.add_typer(sink, name="sink")
 
 
 @app.command()
