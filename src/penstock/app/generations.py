@@ -193,7 +193,7 @@ class Generations:
         for new in told:
             before = new.sink.settings
             try:
-                await within(self._settings.start, _give(new.sink, new.settings))
+                await within(self._settings.start, self._give(new.sink, new.settings))
             except Exception as error:
                 for one, settings in reversed(done):
                     await self._give_back(one, settings)
@@ -203,9 +203,18 @@ class Generations:
 
     async def _give_back(self, told: NewSettings, settings: object) -> None:
         try:
-            await within(self._settings.start, _give(told.sink, settings))
+            await within(self._settings.start, self._give(told.sink, settings))
         except Exception as error:
             self._log.error("sink does not take its old settings back", binding=told.name, error=_named(error))
+
+    async def _give(self, sink: Sink[Any], settings: object) -> None:
+        """Tells a sink its settings, where it lives; a shell of one that lives in other processes only keeps them."""
+        remote = next((plug.remote for plug in self.bindings.plugs if plug.sink is sink), None)
+        if isinstance(remote, SinkProcess):
+            await remote.settings_changed(settings)
+        else:
+            await sink.settings_changed(settings)  # type: ignore[attr-defined]
+        sink.settings = settings
 
     async def _retire(self, old: Bindings) -> None:
         """Waits until nobody works with a generation, and stops those of its sinks that no other one has."""
@@ -291,11 +300,6 @@ async def stopping(plug: Plug) -> None:
         await plug.remote.stop()
     elif plug.enabled:
         await plug.sink.stop()
-
-
-async def _give(sink: Sink[Any], settings: object) -> None:
-    await sink.settings_changed(settings)  # type: ignore[attr-defined]
-    sink.settings = settings
 
 
 def _distinct(plugs: Sequence[Plug]) -> list[Plug]:

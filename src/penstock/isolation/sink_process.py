@@ -90,9 +90,10 @@ class SinkProcess:
 
     async def settings_changed(self, settings: object) -> None:
         """Tells the sink its new settings, in all processes. Raises SinkError when one of them does not take them."""
-        self._settings = settings
+        before, self._settings = self._settings, settings
         results = await asyncio.gather(*(seat.settings_changed(self._pickled()) for seat in self._seats))
         for error in filter(None, results):
+            self._settings = before
             raise SinkError(self._plug.name, f"its settings cannot be changed: {error}")
 
     def _seat(self, event: Event) -> Seat:
