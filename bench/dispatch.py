@@ -9,7 +9,6 @@ what a host does: it makes the event, asks the chain, and goes on with the outco
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

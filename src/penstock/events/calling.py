@@ -209,9 +209,14 @@ class Calls:
         was, now = Counter(str(r.address) for r in before), Counter(str(r.address) for r in event.recipients_now())
         split = len(event.facts.message.forks) - forks if event.facts.message is not None else 0
         if was != now or split:
-            added, removed = sorted((now - was).elements()), sorted((was - now).elements())
             self._log.debug(
-                "sink changed recipients", binding=binding.name, method=binding.method, added=added, removed=removed, forks=split, **_ids(event)
+                "sink changed recipients",
+                binding=binding.name,
+                method=binding.method,
+                added=sorted((now - was).elements()),
+                removed=sorted((was - now).elements()),
+                forks=split,
+                **_ids(event),
             )
 
 

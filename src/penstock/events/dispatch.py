@@ -14,7 +14,8 @@ from typing import Any
 from ..observe.log import Log
 from .binding import Binding
 from .breaker import Breakers
-from .calling import FAILURES, PROCEED, Calls
+from .calling import FAILURES, Calls
+from .calling import PROCEED as PROCEED
 from .calling import Outcome as Outcome
 from .chain import Chain
 from .event import Event

@@ -162,9 +162,7 @@ class Runner:
 
     def _say_late(self, binding: Binding, running: asyncio.Future[Any]) -> None:
         if not running.done() and self._seldom("late", binding.key):
-            self._log.warning(
-                "sink still runs after its deadline", binding=binding.name, method=binding.method, calls=binding.counted.late
-            )
+            self._log.warning("sink still runs after its deadline", binding=binding.name, method=binding.method, calls=binding.counted.late)
 
     def _full(self, name: str) -> None:
         if self._seldom("full", name):

@@ -27,16 +27,18 @@ class Tracing:
     async def ask(self, event: Event, chain: Chain, trail: Trail) -> Outcome:
         """Asks the bindings of a question."""
         outcome: Outcome | None = None
-        for binding in chain.listed:
-            if outcome is not None:
-                trail.not_asked(binding, "earlier verdict")
-            elif never := _never(binding):
-                trail.not_asked(binding, never)
-            else:
-                outcome = await self._ask_one(binding, event, trail)
-        outcome = outcome or PROCEED
-        trail.over(outcome.verdict, outcome.by)
-        return outcome
+        try:
+            for binding in chain.listed:
+                if outcome is not None:
+                    trail.not_asked(binding, "earlier verdict")
+                elif never := _never(binding):
+                    trail.not_asked(binding, never)
+                else:
+                    outcome = await self._ask_one(binding, event, trail)
+        finally:
+            # Also where whoever asked is gone, or the content cannot be read.
+            trail.over(outcome.verdict if outcome is not None else None, outcome.by if outcome is not None else "")
+        return outcome or PROCEED
 
     def due(self, event: Event, chain: Chain, trail: Trail, has_room: Callable[[Binding], bool]) -> list[tuple[Binding, tuple[int, ...]]]:
         """The bindings that are to be told of a report.
@@ -78,9 +80,13 @@ class Tracing:
             trail.not_asked(binding, reason or held, conditions)
             return self._calls.policy(binding, event) if held == "breaker" else None
         trail.asking(binding, event, conditions)
-        if binding.mode == "inline":
-            return self._calls.inline(binding, event, trail)
-        return await self._calls.waiting(binding, event, trail)
+        try:
+            if binding.mode == "inline":
+                return self._calls.inline(binding, event, trail)
+            return await self._calls.waiting(binding, event, trail)
+        except BaseException as error:
+            trail.answered(binding, event, None, 0.0, said(error))
+            raise
 
 
 def _never(binding: Binding) -> str:

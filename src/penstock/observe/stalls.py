@@ -1,4 +1,4 @@
-"""Finds out who blocks the loop, while it is blocked: a thread that asks the loop for a sign of life, and looks at its stack when none comes.
+"""Finds out who blocks the loop, while it is blocked: a thread asks it for a sign of life, and looks at its stack when none comes.
 
 While a handler on the loop waits without ``await``, computes, or sleeps with ``time.sleep``, every session of the worker stands still. Who
 measures that afterwards knows only that it took long; the stack, taken in the middle, has the line. Rejected: asyncio's debug mode, which
@@ -71,7 +71,7 @@ class Stalls:
                     self._blocked(thread, alive, asked)
 
     def _blocked(self, thread: int, alive: threading.Event, asked: float) -> None:
-        frame = sys._current_frames().get(thread)
+        frame = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way to another thread's stack
         if frame is None or alive.is_set():
             return
         blamed = self._blame(frame)
