@@ -3,6 +3,7 @@
 This is all that most sinks import, beside ``penstock.events`` and ``penstock.verdicts``.
 """
 
+from .events.keeping import PerMessage, PerSession
 from .events.message import Message
 from .events.rule import Match
 from .events.secret import Secret
@@ -22,6 +23,8 @@ __all__ = [
     "Message",
     "MessageSnapshot",
     "NextHop",
+    "PerMessage",
+    "PerSession",
     "Recipient",
     "Reply",
     "Secret",

@@ -20,6 +20,7 @@ from ..config.reuse import NewSettings
 from ..errors import ConfigError, PenstockError
 from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
+from ..events.keeping import close_kept
 from ..events.plug import Plug
 from ..events.sink import Sink
 from ..events.work import Backplane
@@ -299,7 +300,10 @@ async def stopping(plug: Plug) -> None:
     if isinstance(plug.remote, SinkProcess):
         await plug.remote.stop()
     elif plug.enabled:
-        await plug.sink.stop()
+        try:
+            await plug.sink.stop()
+        finally:
+            await close_kept(plug.sink)
 
 
 def _distinct(plugs: Sequence[Plug]) -> list[Plug]:

@@ -83,9 +83,12 @@ class _Pool:
                 self._idle -= 1
                 self._jobs.put(job)
                 return
-        threading.Thread(target=self._work, args=(job,), name=self._name, daemon=True).start()
+        # Not as an argument: a thread keeps those for as long as it lives, and so it would the message.
+        self._jobs.put(job)
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self) -> None:
+        job: Job | None = self._jobs.get()
         while job is not None:
             call, tell = job
             try:

@@ -23,7 +23,8 @@ class SessionWork:
     """
 
     __slots__ = (
-        "client_ip", "client_name", "client_port", "helo", "id", "listener", "messages", "rejections", "started", "states", "tls", "user",
+        "__weakref__", "client_ip", "client_name", "client_port", "helo", "id", "listener", "messages", "rejections", "started", "states",
+        "tls", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, client: tuple[str, int], listener: str, started: float) -> None:
@@ -46,7 +47,7 @@ class OutboundWork:
     ``remote`` is an ``events.outbound.Remote``, replaced when more is known; ``states`` is what sinks remember, by sink.
     """
 
-    __slots__ = ("id", "messages", "queue", "recipients", "remote", "started", "states")
+    __slots__ = ("__weakref__", "id", "messages", "queue", "recipients", "remote", "started", "states")
 
     def __init__(self, session_id: str, queue: str, remote: object, started: float) -> None:
         self.id = session_id
@@ -83,7 +84,7 @@ class MessageWork:
     did it. ``complete`` is False while the content still comes: only its beginning is here then.
     """
 
-    __slots__ = ("_came", "_edited", "complete", "content", "content_id", "dirty", "forks", "record", "rewritten")
+    __slots__ = ("__weakref__", "_came", "_edited", "complete", "content", "content_id", "dirty", "forks", "record", "rewritten")
 
     def __init__(self, record: MessageRecord, content: Content | None = None, content_id: str = "") -> None:
         self.record = record

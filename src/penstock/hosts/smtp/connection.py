@@ -122,6 +122,8 @@ class Connection(asyncio.Protocol):
         if self.tap is not None:
             self.tap.ended(self._ending or "lost")
         self.bindings.uses.end()
+        if self._task is None:
+            self._let_go()
 
     def pause_writing(self) -> None:
         self._choked = True
@@ -193,6 +195,8 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Lets the machine go on until it needs octets, or a decision has to wait; sends what there is to say."""
+        if self._session is None:
+            return
         try:
             self._go_through()
         except Exception as error:
@@ -254,7 +258,8 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         """An error of ours ends the session, and the client learns nothing of it; the log does."""
-        assert self._session is not None
+        if self._session is None:
+            return
         self._session.log.error("session failed", error=f"{type(error).__name__}: {error}", exc_info=error)
         self.finish(Reply(421, "4.3.0", "Internal error, closing the connection"), "dropped")
 
@@ -296,6 +301,7 @@ class Connection(asyncio.Protocol):
             await waiting
         except asyncio.CancelledError:
             if self._transport is None:
+                self._let_go()
                 raise
             self._fail(RuntimeError("cancelled by a handler"))
         except Exception as error:
@@ -303,6 +309,12 @@ class Connection(asyncio.Protocol):
         self._task = None
         if not self._held:
             self.proceed()
+        if self._transport is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody is there, and nothing is open: what a sink keeps for the session is closed when nothing else holds it."""
+        self._session = self.tap = None
 
     def _set_deadline(self) -> None:
         """Says whose turn it is."""
