@@ -129,8 +129,8 @@ class ServerMachine(ServerParser):
     def challenge(self, text: bytes) -> None:
         """Sends a challenge and asks for the response, which comes as a Line that is still encoded (RFC 4954 §4).
 
-        Not as a reply of text: "The challenge ... is sent as a 334 reply with the text part containing the [BASE64] encoded string", which may
-        be far longer than other replies, and must never be cut.
+        Not as a reply of text: a challenge "is sent as a 334 reply with the text part containing the [BASE64] encoded string", which may be
+        far longer than other replies, and must never be cut.
 
         Raises: LocalProtocolError when no AUTH is open.
         """
