@@ -15,6 +15,7 @@ import typer
 
 from ..errors import ConfigError, PenstockError
 from .bindings_commands import bindings
+from .capture import capture
 from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, complain
 from .faces import FACES, face
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -152,6 +153,7 @@ def send(
 
 
 app.add_typer(bindings, name="bindings")
+app.add_typer(capture, name="capture")
 app.command("sinks")(sinks)
 app.command("trace")(trace)
 app.add_typer(queue, name="queue")
@@ -178,6 +180,30 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     from .reload import run_reload
 
     run_reload(config, as_json)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Captured sessions.")],
+    bindings_file: Annotated[
+        Path | None, typer.Option("--bindings", metavar="TOML", help="The bindings to try; without it, today's against the recording.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A binding to leave out on both sides; may be given several times.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show how today differs from the recording, and the log.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say captured sessions again, to today's bindings and to others, and show where they differ.
+
+    Offline: nothing is delivered or sent by the server. But sinks are really run: one that writes or connects does so, unless --without
+    leaves it out. Exits with 0 when nothing differs, with 1 when something does.
+    """
+    from .replay import Options
+    from .replay import replay as run_replay
+
+    raise typer.Exit(run_replay(file, Options(config, bindings_file, tuple(without or ()), as_json, verbose)))
 
 
 @app.command()
