@@ -251,6 +251,16 @@ def test_a_command_that_is_killed_leaves_the_old_changes_or_the_new_ones(place: 
     assert place.mine.priority == 3
 
 
+def test_whoever_reads_meanwhile_sees_the_old_changes_or_the_new_ones(place: Place) -> None:
+    """Never a part; and what was seen once does not go away."""
+    sizes = [0]
+    with _adder(place, 0, 25) as process:
+        while process.poll() is None:
+            sizes.append(len(read(place.file).bindings))
+    assert sizes == sorted(sizes)
+    assert (process.returncode, len(set(sizes)) > 5) == (0, True)
+
+
 def test_a_crash_within_the_write_leaves_the_old_file(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was half written is of no consequence, not even to the next command."""
     place.make("set", priority=3)
