@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..app.building import Ways, smtp_settings, transport_settings
+from ..app.generations import starting, stopping
 from ..app.node import Node
 from ..config import Config, plugs
 from ..config.outbound import Outbound, resolver_settings, target_settings
@@ -124,7 +125,7 @@ class InProcess:
         await self.spool.open()
         for plug in self.bindings.plugs:
             try:
-                await plug.sink.start()
+                await starting(plug)
             except Exception as error:
                 raise PenstockError(f"{plug.where}: the sink does not start: {type(error).__name__}: {error}") from error
         self.transport.start()
@@ -143,7 +144,7 @@ class InProcess:
         await self.dispatcher.drain()
         for plug in self.bindings.plugs:
             try:
-                await plug.sink.stop()
+                await stopping(plug)
             except Exception as error:
                 self.log.error("sink does not stop", binding=plug.name, error=f"{type(error).__name__}: {error}")
 
