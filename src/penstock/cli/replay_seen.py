@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..events.binding import Binding
-from ..events.catalog import Event, Greeting, Verb
+from ..events.catalog import Event, Greeting, LocalDelivery, Verb
 from ..events.event import OneRecipient
 from ..events.picture import Picture, edits, picture
 from ..events.trace import Judged
@@ -108,8 +108,8 @@ class Watching:
         self.labels: Labels = str
 
     def trail(self, event: Event) -> Watched | None:
-        """Where to tell of this event; reports are told, and decide nothing."""
-        if self.run is None or event.report:
+        """Where to tell of this event; reports decide nothing, and nothing is delivered."""
+        if self.run is None or event.report or isinstance(event, LocalDelivery):
             return None
         return Watched(self.run, event, self.labels)
 

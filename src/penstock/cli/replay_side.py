@@ -8,16 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
+from ..app.node import Node
 from ..capture.content import filled
 from ..capture.format import CapturedSession, Step
 from ..config import Config
+from ..events.catalog import LocalDelivery
 from ..events.plug import Plug
+from ..events.sink import Sink, on
+from ..events.verdict import Defer
 from ..events.work import Facts
+from ..isolation import SinkProcess
 from ..mail.address import Address
 from ..mail.header import Header, read_fields
 from ..mail.message import decode_record, with_edits
+from ..observe.log import get_log
 from ..queue.settings import NOBODY
 from ..storage.base import Entry
 from ..testing.network import MemoryTransport
@@ -28,7 +35,18 @@ from .replay_seen import Final, Ids, Run, Said, Watching
 # Which kinds of steps are answered with a reply of their own.
 _ANSWERED = frozenset({"command", "refused", "answer", "content"})
 _SHOWN = 80
+KEEPER = "(replay keeps)"
+_NEVER = timedelta(days=3650)
 _HIDDEN = "what was said is not in the capture"
+
+
+class Keep(Sink[None]):
+    """Stands before all who deliver, and leaves every message where it is."""
+
+    @on(LocalDelivery, blocking=False)
+    def keep(self, event: LocalDelivery) -> Defer:
+        """Not now, and not later either."""
+        return Defer(text="kept by the replay", after=_NEVER)
 
 
 class Player(asyncio.Protocol):
@@ -100,8 +118,11 @@ class Side:
         self._world = world = _World(loop)
         # What sinks connect to is really there; nothing of the server's own goes out.
         loop.connector = None
-        self._life = InProcess(bound.config, world, bound.plugs)
-        self._life.transport.carriers.local = self._life.transport.carriers.remote = NOBODY
+        # The first of all at priority 0: nobody else is asked to deliver.
+        plugs, node = [Plug(KEEPER, Keep(), 0, where="the replay"), *bound.plugs], _node(bound.config, world)
+        self._life = InProcess(bound.config, world, [_furnished(plug, node) for plug in plugs])
+        self._life.transport.carriers.remote = NOBODY
+        node.transports = [self._life.transport]
         self._watching = self._life.dispatcher.tracer = Watching()
         self._facts: Callable[[], Facts] | None = None
         self._life.host.tap = self._note
@@ -203,7 +224,7 @@ class Side:
         content = with_edits(record, self._life.spool.content(entry))
         lines = [f"sender <{record.envelope.sender}>", f"queue {entry.queue or '-'}"]
         lines += [f"held: {entry.held}"] if entry.held else []
-        lines += [f"deferred: {record.deferrals} times"] if record.deferrals else []
+        lines += ["deferred"] if entry.due and not entry.queue else []
         lines += [f"recipient {_recipient(r.address, r.route)}" for r in record.envelope.recipients]
         fields = [f.raw.decode("utf-8", "backslashreplace").replace("\r\n", " ").rstrip() for f in Header(read_fields(content))]
         lines += [f"header {line[:400]}" for line in fields]
@@ -229,6 +250,18 @@ class Side:
             work.client_name = self._client_name
 
     _client_name = ""
+
+
+def _node(config: Config, world: World) -> Node:
+    """What the server does for sinks in processes of their own, on the clock of the replay."""
+    node = Node(config, [world.spool])
+    node.now, node.new_id = world.loop.clock.now, world.new_id
+    return node
+
+
+def _furnished(plug: Plug, node: Node) -> Plug:
+    """The plug, with its processes where it runs in such."""
+    return replace(plug, remote=SinkProcess(plug, get_log(), node)) if plug.run_in == "process" and plug.enabled else plug
 
 
 def _recipient(address: Address, route: str) -> str:
