@@ -277,7 +277,7 @@ async def test_a_constructor_that_blocks_neither_holds_up_the_loop_nor_the_next_
     world.write(SINK + "\nNEW = 1\n")
     await world.refused("an earlier reload still hangs")
     gate.set()
-    await until(lambda: not world.generations._loader._busy.is_alive(), "the thread ends")
+    await until(lambda: not world.generations._loader.hangs, "the thread ends")
     assert (await world.generations.reload()).changed == ("say",)
     assert hasattr(sys.modules[world.name], "NEW")
     ticking.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 
@@ -12,10 +11,13 @@ from ..config.changes import Change, apply
 from ..errors import ConfigError, PenstockError
 from ..events.binding import Binding
 from ..events.plug import Plug
+from .aside import Aside
 from .generations import Generations
 
 # So much of an error is shown in a list, in characters.
 SHOWN = 500
+# How long a change may take: it is checked as a whole, with all sinks.
+CHANGE = 60.0
 
 
 class LiveBindings:
@@ -63,9 +65,11 @@ class LiveBindings:
         path = self._generations.config.path
         try:
             # It imports sinks and waits for a lock: not on the loop.
-            done = await asyncio.to_thread(apply, path, wish, user, time.time())
+            done = await Aside(lambda: apply(path, wish, user, time.time()), "penstock-change").result(CHANGE)
         except ConfigError as error:
             raise ControlError("data", f"{error.where}: {error.what}") from error
+        except TimeoutError as error:
+            raise ControlError("later", f"the change was not made within {CHANGE:g} s: it hangs {error}") from error
         return BindingChanged(done.changed, done.what, list(done.notes))
 
     def _rows(self) -> Iterator[BindingRow]:

@@ -117,7 +117,7 @@ class Generations:
         """Puts what the files say now in force. Raises PenstockError; then the generation before runs on."""
         async with self._one_at_a_time:
             try:
-                loaded = await self._loader.load(self.config, self.bindings)
+                loaded = await self._loader.load(self.config, self.bindings.plugs)
                 done = await self._take_up(loaded)
             except PenstockError as error:
                 self.last_error = _one_line(error)
