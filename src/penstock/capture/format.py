@@ -19,6 +19,8 @@ from ..errors import PenstockError
 VERSION = 1
 # A longer line is none of ours, and is skipped in pieces.
 LONGEST_LINE = 128 * 1024 * 1024
+# What is beyond is no moment, no session and no message: the year 2286, a month, and a gibibyte.
+_LATEST, _LONGEST_SESSION, _LARGEST = 1e10, 30 * 86400.0, 1024**3
 Kind = Literal["command", "refused", "auth", "answer", "content", "unread", "reply"]
 
 
@@ -145,9 +147,14 @@ def _decoded(number: int, line: bytes) -> CapturedSession | Unreadable:
         session = _decoder.decode(line)
         for step in session.steps:
             step.octets.encode("latin-1")
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         cut = "" if line.endswith(b"\n") else "the end of the line is missing: "
         return Unreadable(number, f"{cut}{error}")
+    times = [session.seconds, *(step.at for step in session.steps)]
+    if not 0 <= session.started <= _LATEST or not all(0 <= at <= _LONGEST_SESSION for at in times):
+        return Unreadable(number, "its times are none that a session can have")
+    if any(step.missing < 0 or step.missing > _LARGEST for step in session.steps):
+        return Unreadable(number, "it leaves out more than a message can have")
     if not 1 <= session.version <= VERSION:
         return Unreadable(number, f"version {session.version} of the format is not known here; a newer server wrote it")
     return session

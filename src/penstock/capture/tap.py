@@ -140,7 +140,8 @@ class Listener:
         line = read[start:]
         self._talking, self._heard = "", False
         if isinstance(happening, wire.Auth):
-            self._talking = "auth"
+            # An initial response is a secret that was heard.
+            self._talking, self._heard = "auth", True
             self._add("auth", happening.line.encode("utf-8", "replace") + b"\r\n", hidden=True)
         elif isinstance(happening, wire.Verb):
             self._talking = "verb"
