@@ -55,7 +55,7 @@ class Inline(Fragile):
     """The same without waiting."""
 
     @on(RcptTo, blocking=False)
-    def look(self, event: RcptTo) -> Discard | None:  # type: ignore[override]
+    def look(self, event: RcptTo) -> Discard | None:
         self.calls += 1
         if self.error is not None:
             raise self.error

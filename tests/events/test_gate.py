@@ -212,7 +212,9 @@ class Crowd(Sink):
 
 async def crowd(harness: Harness, event: type[Event], count: int) -> list[asyncio.Future[Any]]:
     """So many questions at once, as far as they get."""
-    asked = [asyncio.ensure_future(harness.outcome(harness.make(event, message_work(id=f"m{n}")))) for n in range(count)]
+    asked: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(harness.outcome(harness.make(event, message_work(id=f"m{n}")))) for n in range(count)
+    ]
     for _ in range(10):
         await asyncio.sleep(0)
     return asked

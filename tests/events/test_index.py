@@ -74,7 +74,8 @@ class DoesLater(Does):
 
     @on(EndOfData)
     async def look(self, event: EndOfData) -> Discard | None:
-        return Does.look(self, event)
+        found: Discard | None = Does.look(self, event)
+        return found
 
 
 async def walked(plugs: list[tuple[Any, Any, bool]], work: Any, times: int) -> Any:
@@ -99,6 +100,12 @@ async def walked(plugs: list[tuple[Any, Any, bool]], work: Any, times: int) -> A
 @example(
     [(None, Address("x", "b.example"), True), (Match(recipient="b.example"), "stop", False), (None, None, False)],
     [Address("alice", "a.example")],
+    Address("", ""),
+)
+@example(
+    # The log keeps the error, its traceback the walk.
+    [(None, "fail", False), (Match(recipient="a.example"), None, False), (None, "stop", False)],
+    [Address("alice", "b.example")],
     Address("", ""),
 )
 async def test_the_index_asks_whom_a_walk_along_all_bindings_would(

@@ -74,8 +74,9 @@ class SaysLater(Says):
     """The same, when its turn on the loop comes."""
 
     @on(RcptTo)
-    async def look(self, event: RcptTo) -> Discard | Reject | Rewrite | None:  # type: ignore[override]
-        return Says.look(self, event)
+    async def look(self, event: RcptTo) -> Discard | Reject | Rewrite | None:
+        answer: Discard | Reject | Rewrite | None = Says.look(self, event)
+        return answer
 
 
 def traced(*plugs: Plug) -> tuple[Harness, Notes]:

@@ -12,7 +12,7 @@ import pytest
 
 from events.harness import Harness
 from penstock import Match, Sink, on
-from penstock.events import RcptTo
+from penstock.events import Event, RcptTo
 from penstock.events.blame import blame
 from penstock.events.plug import Plug
 from penstock.observe.stalls import Stalls
@@ -98,7 +98,11 @@ async def test_a_coroutine_that_blocks_counts_as_one_that_blocks() -> None:
 
 
 async def test_a_condition_that_blocks_is_named_too() -> None:
-    async with watched(Plug("slow", BlocksInTheMiddle(), match=Match(when=lambda event: bool(block(holder[0]))))) as harness:
+    def slow(event: Event) -> bool:
+        block(holder[0])
+        return False
+
+    async with watched(Plug("slow", BlocksInTheMiddle(), match=Match(when=slow))) as harness:
         holder = [harness]
         await harness.ask(harness.make(RcptTo))
         await runs_again(harness)

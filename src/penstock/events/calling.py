@@ -90,7 +90,9 @@ class Calls:
                 event.commit()
             else:
                 outcome = self._settle(binding, event, verdict)
-        except FAILURES as raised:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # some libraries have exceptions that are no Exception
             error = said(raised)
             outcome = self.failed(binding, event, raised)
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 from ..observe.log import Log
@@ -109,12 +109,14 @@ class Dispatcher:
             except FAILURES as error:  # a condition is code too: ``when``
                 outcome = self._calls.condition_failed(binding, event, error)
             if outcome is not None:
+                _end(walk)
                 return outcome
         return PROCEED
 
     async def _ask_from(self, event: Event, walk: Iterator[Binding], first: Binding) -> Outcome:
         outcome = await self._calls.waiting(first, event)
         if outcome is not None:
+            _end(walk)
             return outcome
         for binding in walk:
             try:
@@ -129,6 +131,7 @@ class Dispatcher:
                 else:
                     outcome = await self._call(binding, event)
             if outcome is not None:
+                _end(walk)
                 return outcome
         return PROCEED
 
@@ -179,6 +182,12 @@ class Dispatcher:
                 "reports are dropped", binding=binding.name, method=binding.method, waiting=counted.waiting, dropped=counted.dropped
             )
         return False
+
+
+def _end(walk: Iterator[Binding]) -> None:
+    """Ends a walk where it is, now: the traceback of an error that somebody keeps would keep the walk, and with it what it counted."""
+    if isinstance(walk, Generator):
+        walk.close()
 
 
 async def _rehearsed(answer: Coroutine[Any, Any, Outcome], rehearsal: Rehearsal) -> Outcome:
