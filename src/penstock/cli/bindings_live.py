@@ -17,7 +17,7 @@ from ..admin.protocol import AnyAnswer, AnyQuestion, ControlError
 from ..admin.protocol_bindings import BindingChanged, BindingRow, ChangeBinding, ListBindings, Reload, ReloadRow
 from ..config import Config
 from ..config.changes import Change, Result, apply
-from .exits import EX_CONFIG, EX_NOPERM, Stop
+from .exits import EX_CONFIG, EX_NOPERM, EX_TEMPFAIL, Stop
 from .workers import AwayError, Workers
 
 Live = dict[tuple[str, str, str], dict[str, object]]
@@ -105,7 +105,7 @@ def _in_server(workers: Workers, change: Change, reloads: dict[Path, ReloadRow])
         except AwayError:
             continue
         except ControlError as error:
-            raise Stop(EX_CONFIG, error.what) from None
+            raise Stop(EX_TEMPFAIL if error.kind == "later" else EX_CONFIG, error.what) from None
     return None
 
 
