@@ -32,9 +32,9 @@ from .events.verdict_transit import (
 )
 
 __all__ = [
-    "Authenticated",
     "Addresses",
     "Allow",
+    "Authenticated",
     "Bounce",
     "Defer",
     "Delay",

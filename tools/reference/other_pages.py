@@ -112,7 +112,7 @@ def _condition_page(name: str) -> str:
         parts.append("```python\nfrom penstock import Match\n\nlarge = Match(when=lambda event: len(event.recipients_now()) > 50)\n```\n")
     else:
         text = CONDITION_EXAMPLES[name]
-        tried = ("RcptTo",) if name == "rule" else ("MailFrom", "RcptTo", "EndOfData", "Verb", "ServerResponse")
+        tried = ("RcptTo",) if name == "rule" else ("MailFrom", "RcptTo", "EndOfData", "ServerResponse", "Verb")
         event = next(one for one in tried if name == "rule" or not impossible(name, one))
         parts.append(f"```text\n[[binding]]\nmatch = {text}     # at {event}, for one\n```\n")
     return "\n".join(parts)

@@ -28,10 +28,9 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     T = TypeVar("T")
-    E = TypeVar("E")
-    V = TypeVar("V")
     E_co = TypeVar("E_co", covariant=True)
     V_co = TypeVar("V_co", covariant=True)
+    V_contra = TypeVar("V_contra", contravariant=True)
     E1 = TypeVar("E1")
     E2 = TypeVar("E2")
     E3 = TypeVar("E3")
@@ -51,16 +50,16 @@ if TYPE_CHECKING:
         def itself(self) -> E_co:
             """The event."""
 
-    class Decorator(Protocol[E, V]):
+    class Decorator(Protocol[E_co, V_contra]):
         """Takes a handler of this event that answers with such a verdict, or with None.
 
         What it gives back says nothing more of its type, so that one handler may be decorated for several events.
         """
 
         @overload
-        def __call__(self, handler: Callable[[T, E], Awaitable[V | None]], /) -> Callable[[T, Any], Any]: ...
+        def __call__(self, handler: Callable[[T, E_co], Awaitable[V_contra | None]], /) -> Callable[[T, Any], Any]: ...
         @overload
-        def __call__(self, handler: Callable[[T, E], V | None], /) -> Callable[[T, Any], Any]: ...
+        def __call__(self, handler: Callable[[T, E_co], V_contra | None], /) -> Callable[[T, Any], Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
