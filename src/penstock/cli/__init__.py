@@ -88,7 +88,7 @@ def worker(
     count: Annotated[int, typer.Option()],
     life: Annotated[int, typer.Option()],
     ready: Annotated[int, typer.Option()],
-    sockets: Annotated[list[int], typer.Option("--socket")],
+    sockets: Annotated[list[str], typer.Option("--socket")],
 ) -> None:
     """Run one worker; started by the supervisor."""
     import socket
@@ -101,7 +101,8 @@ def worker(
 
     loaded = load(config)
     set_up(loaded.log.level, loaded.log.format, process=f"worker-{number}")
-    place = WorkerPlace(number, count, tuple(socket.socket(fileno=fd) for fd in sockets))
+    named = [fd.partition("=") for fd in sockets]
+    place = WorkerPlace(number, count, tuple((name, socket.socket(fileno=int(fd))) for fd, _, name in named))
     try:
         uvloop.run(run_worker(loaded, place, life, ready))
     except PenstockError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 _OURS = ("sink_tester", "mail_server")
 _TEST = pytest.StashKey[Callable[..., Coroutine[Any, Any, None]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets tests import the sinks beside a ``penstock.toml``, from the folders from which the server imports them."""
+    if (config.rootpath / "penstock.toml").is_file():
+        for folder in (config.rootpath / "sinks", config.rootpath):
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
 
 
 @pytest.fixture

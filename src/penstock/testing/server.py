@@ -42,8 +42,8 @@ from .virtual import OWNER, Owner, VirtualLoop
 
 # How long a server may take to stop, in virtual seconds.
 STOPPING = 300.0
-# Messages in queues that rest are looked after every so many seconds. A real server does so each minute, which would take a test of five days
-# longer than all else in it.
+# Messages in queues that rest are looked after every so many seconds. A real server does so each minute, which would take a test of five
+# days longer than all else in it.
 LOOKED_AFTER = 300.0
 
 
