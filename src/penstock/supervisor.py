@@ -51,6 +51,7 @@ class Supervisor:
         self._failed: int = 0
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
+        self._reloaded = asyncio.Event()
 
     async def run(self) -> int:
         """Runs the server until SIGTERM or SIGINT; the exit status. Raises PenstockError when it cannot start."""
@@ -107,6 +108,8 @@ class Supervisor:
         while True:
             self._reload_again = False
             status, said = await self._run_reload()
+            # A worker that could not start may be able to now, whatever the others say.
+            self._reloaded.set()
             if status == 0:
                 self._log.info("reload done")
             else:
@@ -146,17 +149,31 @@ class Supervisor:
                 self._stopping.set()
                 return
             pause = FIRST_PAUSE if time.monotonic() - started > YOUNG else min(pause * 2, LONGEST_PAUSE)
+            if status == CANNOT_START:
+                # The others run on with what they had loaded; what this one had went with it.
+                what = "mend them: it is tried again from time to time, and at once after a reload"
+                self._log.error("worker cannot come back while the files are broken", worker=number, restart_in=pause, hint=what)
+                await self._pause(pause)
+                continue
             self._log.error("worker died", worker=number, status=status, restart_in=pause if pause > 2 * FIRST_PAUSE else 0)
             if pause > 2 * FIRST_PAUSE:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause)
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits before a worker is started again; no longer when the server stops, or was reloaded."""
+        self._reloaded.clear()
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, self._reloaded)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _run_worker(self, number: int, ready: asyncio.Event) -> int:
         reads, writes = os.pipe()
         fds = [socks[number].fileno() for socks in self._sockets]
         command = [sys.executable, "-m", "penstock", "worker", "--config", str(self._config.path), "--number", str(number)]
         command += ["--count", str(self._count), "--life", str(self._life), "--ready", str(writes)]
-        command += [f"--socket={fd}" for fd in fds]
+        # With their names: by the time that a worker is started again the file may list others.
+        command += [f"--socket={fd}={listener.name}" for fd, listener in zip(fds, self._config.listeners, strict=True)]
         process = await asyncio.create_subprocess_exec(
             *command, pass_fds=[*fds, self._life, writes], start_new_session=False, stdin=asyncio.subprocess.DEVNULL
         )

@@ -205,3 +205,32 @@ def test_mail_goes_on_without_the_binding_that_a_reload_took_out(server: Server,
     held = wait_until(lambda: list((boxes / "held").glob("new/*")), "the message that waited is there")
     assert b"X-Slow: yes" in held[0].read_bytes()
     server.wait_for_log(lambda line: line["event"] == "slow is stopped", "the old sink is stopped")
+
+
+def test_a_worker_that_dies_while_the_files_are_broken_comes_back_when_they_are_mended(server: Server, tmp_path: Path) -> None:
+    """Nothing that it had loaded is left, so it cannot; the log says so, the other worker serves, and a reload is tried at once."""
+    (tmp_path / "words.py").write_text("WORD =\n")
+    reload(server, 78)
+    server.kill_worker(0)
+    said = server.wait_for_log(lambda line: line["event"] == "worker cannot come back while the files are broken", "why it stays away", 20)
+    assert said["worker"] == 0
+    assert server.wait_for_log(lambda line: line["event"] == "worker cannot start", "what is broken")["error"].count("words.py, line 1")
+    others = server.children()
+    assert server.workers[1] in others
+    server.wait_for_log(lambda line: line.get("restart_in", 0) >= 4, "it is tried seldom", 30)
+    write_word(tmp_path, "two")
+    os.kill(server.supervisor, signal.SIGHUP)
+    server.wait_for_log(lambda line: line["event"] == "worker is back", "the worker is back", 20)
+    wait_until(lambda: len(status(server)) == 2, "both answer", 20)
+    assert {word_of(client_of(server)) for _ in range(20)} == {"two"}
+
+
+def test_a_worker_that_dies_after_the_listeners_changed_serves_those_that_there_are(server: Server, tmp_path: Path) -> None:
+    """The supervisor has the sockets, and says which is whose."""
+    text = server.config.read_text().replace("[[listener]]", '[[listener]]\nname = "new"\naddress = "127.0.0.1:0"\n\n[[listener]]', 1)
+    server.config.write_text(text)
+    assert {key for row in reload(server)["workers"] for key in row["restart"]} == {"listener"}
+    server.kill_worker(0)
+    server.wait_for_log(lambda line: line["event"] == "worker is back", "the worker is back", 20)
+    assert [list(row["listeners"]) for row in status(server)] == [["mx"], ["mx"]]
+    assert {word_of(client_of(server)) for _ in range(20)} == {"one"}

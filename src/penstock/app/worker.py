@@ -53,12 +53,12 @@ class WorkerPlace:
     Args:
         number: from 0.
         count: how many there are.
-        sockets: one a listener, in the order of the configuration.
+        sockets: the name of each listener, and its socket.
     """
 
     number: int
     count: int
-    sockets: tuple[socket.socket, ...]
+    sockets: tuple[tuple[str, socket.socket], ...]
 
 
 class Worker:
@@ -113,8 +113,8 @@ class Worker:
             transport.start()
         self._listeners = self._smtp_settings(self._config, self._generations.bindings)
         self._capturing.take_up(self._config)
-        for sock, listener in zip(self._place.sockets, self._config.listeners, strict=True):
-            self._servers.append(await serve(sock, partial(self._connection, listener.name)))
+        for name, sock in self._place.sockets:
+            self._servers.append(await serve(sock, partial(self._connection, name)))
         self._control = await self._serve_control()
         self._tell(ServerStarted)
 
@@ -123,7 +123,7 @@ class Worker:
         return Connection(self._host, self._listeners[listener])
 
     def _smtp_settings(self, config: Config, bindings: Bindings) -> dict[str, SmtpSettings]:
-        return {listener.name: smtp_settings(config, listener.name, bindings) for listener in self._config.listeners}
+        return {name: smtp_settings(config, name, bindings) for name, _ in self._place.sockets}
 
     def _switch(self, loaded: Loaded, bindings: Bindings) -> None:
         """Puts a generation in force for all that begins from now on."""
@@ -140,9 +140,9 @@ class Worker:
 
     async def _serve_control(self) -> ControlServer:
         """Opens the control socket."""
-        table, names = self._config.server, [listener.name for listener in self._config.listeners]
+        table = self._config.server
         homes = [Home(t.spool, t.scheduler, t.operations, t.reset_routes, t.submit) for t in self._transports]
-        listeners = {name: sock.getsockname()[:2] for name, sock in zip(names, self._place.sockets, strict=True)}
+        listeners = {name: sock.getsockname()[:2] for name, sock in self._place.sockets}
         worker = f"worker-{self._place.number}"
         bindings = LiveBindings(worker, self._generations)
         operations = LiveOperations(worker, self._node, homes, listeners, self._node.now(), bindings, self._tracing)
