@@ -124,7 +124,8 @@ class Redaction:
         if local.lower() == POSTMASTER:
             return found[0]
         digest = hmac.new(self.key, local + b"@" + domain.lower(), hashlib.sha256).hexdigest()[:12]
-        return b"p" + digest.encode() + b"@" + domain
+        # Whether an address is ASCII decides what the server makes of it.
+        return b"p" + digest.encode() + (b"" if local.isascii() else "ä".encode()) + b"@" + domain
 
 
 def _blank(octets: bytes) -> bytes:

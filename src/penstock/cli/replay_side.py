@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from ..app.node import Node
 from ..capture.content import filled
 from ..capture.format import CapturedSession, Step
 from ..config import Config
-from ..events.catalog import LocalDelivery
+from ..events.binding import Binding
+from ..events.catalog import Event, LocalDelivery
 from ..events.plug import Plug
 from ..events.sink import Sink, on
-from ..events.verdict import Defer
+from ..events.verdict import Defer, Verdict
 from ..events.work import Facts
 from ..isolation import SinkProcess
 from ..mail.address import Address
@@ -29,15 +31,20 @@ from ..queue.settings import NOBODY
 from ..storage.base import Entry
 from ..testing.network import MemoryTransport
 from ..testing.server import InProcess, World
-from ..testing.virtual import NothingHappensError, VirtualLoop
+from ..testing.virtual import VirtualLoop
 from .replay_seen import Final, Ids, Run, Said, Watching
 
 # Which kinds of steps are answered with a reply of their own.
 _ANSWERED = frozenset({"command", "refused", "answer", "content"})
 _SHOWN = 80
 KEEPER = "(replay keeps)"
-# A longer time between two sessions is passed over.
-LONG = 3600.0
+# A shorter time within a session is passed over.
+SHORT = 60.0
+# Turns of the loop in which whatever is ready gets done.
+TURNS = 20
+# How long transport may take with a message, on the clock of the replay, and how often it is looked at.
+LATEST, STEP = 600.0, 0.01
+T = TypeVar("T")
 _NEVER = timedelta(days=3650)
 _HIDDEN = "what was said is not in the capture"
 
@@ -59,6 +66,7 @@ class Player(asyncio.Protocol):
         self.lost = False
         self._line = b""
         self._lines: list[str] = []
+        self._changed: asyncio.Future[None] | None = None
 
     def data_received(self, data: bytes) -> None:
         *lines, self._line = (self._line + data).split(b"\r\n")
@@ -67,17 +75,55 @@ class Player(asyncio.Protocol):
             if line[3:4] != b"-":
                 self.replies.append("\n".join(self._lines))
                 self._lines = []
+        self._tell()
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        self._tell()
+
+    async def heard(self, count: int) -> None:
+        """Waits for so many replies, or for the end of the connection; the server's own timeouts end that at last."""
+        while len(self.replies) < count and not self.lost:
+            self._changed = asyncio.get_running_loop().create_future()
+            await self._changed
+        await _turns()
+
+    async def gone(self) -> None:
+        """Waits for the end of the connection."""
+        while not self.lost:
+            self._changed = asyncio.get_running_loop().create_future()
+            await self._changed
+
+    def _tell(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     def taken(self) -> tuple[str, ...]:
         """The replies since the last time."""
         found, self.replies = tuple(self.replies), []
         return found
+
+
+class _Process(SinkProcess):
+    """A sink in processes of its own: real ones, for which time on the clock of the replay stands still."""
+
+    async def call(self, binding: Binding, event: Event) -> Verdict | None:
+        return await _held(super().call(binding, event))
+
+    async def start(self) -> None:
+        await _held(super().start())
+
+
+async def _held(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    task = loop.create_task(work)
+    loop.hold(task)
+    found: T = await task
+    return found
 
 
 class _World(World):
@@ -136,7 +182,7 @@ class Side:
 
     async def stop(self) -> None:
         """Stops the sinks."""
-        await self._life.stop()
+        await _held(self._life.stop())
 
     async def play(self, session: CapturedSession) -> Run:
         """Says a session again, and follows its messages to where they would be delivered."""
@@ -144,7 +190,7 @@ class Side:
         self._world.made = ids.note
         self._watching.run, self._watching.labels = run, ids.label
         try:
-            await self._jump(session.started)
+            self._jump(session.started)
             await self._converse(session, run, ids)
             await self._follow(run, ids)
         finally:
@@ -158,7 +204,7 @@ class Side:
         self._client_name = session.client_name
         client = (session.client_ip or "192.0.2.1", session.client_port or self._ports)
         transport = self._life.connect(player, client, self._listener(session.listener))
-        await self._heard(player, 1)
+        await player.heard(1)
         run.said.append(Said("(connects)", tuple(map(ids.label, player.taken()))))
         for step, why in turns(session.steps):
             await self._until(session.started + step.at)
@@ -172,7 +218,7 @@ class Side:
                 why = "the connection was gone"
             if not why:
                 transport.write(self._octets(step))
-                await self._heard(player, int(step.kind in _ANSWERED))
+                await player.heard(int(step.kind in _ANSWERED))
             run.said.append(Said(said, tuple(map(ids.label, player.taken())), why))
         await self._end(session, player, transport)
         rest = tuple(map(ids.label, player.taken()))
@@ -185,43 +231,42 @@ class Side:
             await self._until(session.started + session.seconds + 1.0)
         if not player.lost:
             transport.close()
-            await self._settled(lambda: player.lost)
+            await player.gone()
 
     def _octets(self, step: Step) -> bytes:
         if step.kind != "content":
             return step.raw
         return filled(step.raw, step.missing, dotted=step.raw[:5].upper() != b"BDAT ")
 
-    async def _heard(self, player: Player, count: int) -> None:
-        await self._settled(lambda: len(player.replies) >= count or player.lost)
-
-    async def _settled(self, condition: Callable[[], bool]) -> None:
-        try:
-            await self._loop.settled(condition)
-        except NothingHappensError:
-            # The reply that did not come shows in the comparison.
-            return
-
-    async def _jump(self, moment: float) -> None:
-        """Goes to the beginning of a session: after a long time without mail, nothing is left that could happen meanwhile."""
-        ahead = moment - self._loop.clock.now()
-        if ahead > LONG:
-            self._loop.clock.beginning += ahead - LONG
-        await self._until(moment)
-
     async def _until(self, moment: float) -> None:
+        """Goes on to a moment. What is short of a minute makes no difference to any timer of the server's, and is passed over."""
         ahead = moment - self._loop.clock.now()
-        if ahead > 0:
+        if 0 < ahead < SHORT:
+            self._loop.clock.beginning += ahead
+        elif ahead > 0:
             await self._loop.advance(ahead)
+
+    def _jump(self, moment: float) -> None:
+        """Goes to the beginning of a session; between two, nothing is left that could happen meanwhile."""
+        clock = self._loop.clock
+        clock.beginning += max(moment - clock.now(), 0.0)
+        clock.expect(0.0)
 
     async def _follow(self, run: Run, ids: Ids) -> None:
         """Waits until nothing is left to do for the messages, and notes how they are."""
-        await self._settled(self._is_done)
+        await self._done()
         await self._life.dispatcher.drain()
-        await self._settled(self._is_done)
+        await self._done()
         counts: Counter[str] = Counter()
         for entry in sorted(self._life.entries(), key=lambda entry: entry.id):
             run.finals.append(self._final(entry, counts, ids))
+
+    async def _done(self) -> None:
+        """Waits until each message is held, deferred, or where it would be delivered."""
+        latest = self._loop.time() + LATEST
+        await _turns()
+        while not self._is_done() and self._loop.time() < latest:
+            await asyncio.sleep(STEP)
 
     def _is_done(self) -> bool:
         now, scheduler = self._loop.clock.now(), self._life.transport.scheduler
@@ -245,7 +290,7 @@ class Side:
         """Takes away what is left, so that the next session is alone."""
         for entry in self._life.entries():
             await self._life.transport.operations.remove(entry.id)
-        await self._loop.settled()
+        await _turns()
 
     def _listener(self, name: str) -> str:
         names = [listener.name for listener in self._config.listeners]
@@ -261,6 +306,11 @@ class Side:
     _client_name = ""
 
 
+async def _turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
 def _node(config: Config, world: World) -> Node:
     """What the server does for sinks in processes of their own, on the clock of the replay."""
     node = Node(config, [world.spool])
@@ -270,7 +320,7 @@ def _node(config: Config, world: World) -> Node:
 
 def _furnished(plug: Plug, node: Node) -> Plug:
     """The plug, with its processes where it runs in such."""
-    return replace(plug, remote=SinkProcess(plug, get_log(), node)) if plug.run_in == "process" and plug.enabled else plug
+    return replace(plug, remote=_Process(plug, get_log(), node)) if plug.run_in == "process" and plug.enabled else plug
 
 
 def _recipient(address: Address, route: str) -> str:
