@@ -52,6 +52,7 @@ def _inbound(event: type[Event], facts: Facts, more: dict[str, Any]) -> Event:
         transit.ResolveHost: lambda: transit.ResolveHost(facts, "mx.example.com", "address", "mx:example.com"),
         transit.MaxMessageSize: lambda: transit.MaxMessageSize(facts, 2000, 1000),
         reports.QueueStateChanged: lambda: reports.QueueStateChanged(facts, "mx:example.com", "backing-off", "refused", 1.0),
+        reports.ConfigChanged: lambda: reports.ConfigChanged(facts, 2, ("archive",)),
         reports.RoutesChanged: lambda: reports.RoutesChanged(facts, 3),
     }
     if issubclass(event, transit.Notice):

@@ -217,7 +217,8 @@ _OF_MESSAGE = (
     "Tracked",
 )  # fmt: skip
 _ABOUT_SERVER = (
-    "Connecting", "SessionStart", "SessionEnd", "ResolveHost", "QueueStateChanged", "RoutesChanged", "ServerStarted", "ServerStopping",
+    "Connecting", "SessionStart", "SessionEnd", "ResolveHost", "QueueStateChanged", "RoutesChanged", "ConfigChanged", "ServerStarted",
+    "ServerStopping",
 )  # fmt: skip
 POSSIBLE: dict[str, set[str]] = {
     "Connected": _ALWAYS | {"tls"},

@@ -22,8 +22,9 @@ from ..events.binding import Bindings
 from ..events.dispatch import Dispatcher
 from ..events.keeping import close_kept
 from ..events.plug import Plug
+from ..events.reports import ConfigChanged
 from ..events.sink import Sink
-from ..events.work import Backplane
+from ..events.work import Backplane, Facts
 from ..isolation import SinkProcess
 from ..observe.log import Log
 from .loading import Loaded, Loader, needs_restart
@@ -162,6 +163,9 @@ class Generations:
         self.bindings, self.config = bindings, loaded.config
         loaded.stage.keep()
         self._retiring[old] = asyncio.get_running_loop().create_task(self._retire(old))
+        chain = bindings.chain(ConfigChanged)
+        if chain:
+            self._dispatcher.tell(ConfigChanged(Facts(self._server), done.generation, done.changed), chain)
         return done
 
     def _furnished(self, plugs: Sequence[Plug], before: Sequence[Plug]) -> list[Plug]:

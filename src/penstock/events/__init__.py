@@ -22,6 +22,7 @@ from .catalog import (
 from .event import Event
 from .outbound import BeforeData, Connecting, MessageStart, PerRecipient, Remote, ServerResponse, SessionEnd, SessionStart
 from .reports import (
+    ConfigChanged,
     Deferred,
     Dropped,
     Expanded,
@@ -58,6 +59,7 @@ __all__ = [
     "BeforeData",
     "Bounce",
     "Categorized",
+    "ConfigChanged",
     "Connected",
     "Connecting",
     "Data",

@@ -18,6 +18,7 @@ from .event import Event as Event
 from .outbound import BeforeData, Connecting, MessageStart, PerRecipient, ServerResponse, SessionEnd, SessionStart
 from .recipients import as_address, as_recipient
 from .reports import (
+    ConfigChanged,
     Deferred,
     DeliveredReport,
     Dropped,
@@ -295,7 +296,7 @@ _ALL: tuple[type[Event], ...] = (
     Connecting, SessionStart, MessageStart, PerRecipient, BeforeData, ServerResponse, SessionEnd,
     Accepted, Rejected, AuthenticatedReport, SessionEnded,
     DeliveredReport, Relayed, Deferred, Failed, Expired, Expanded, Dropped, Quarantined, Tracked,
-    QueueStateChanged, RoutesChanged, ServerStarted, ServerStopping,
+    QueueStateChanged, RoutesChanged, ConfigChanged, ServerStarted, ServerStopping,
 )  # fmt: skip
 CATALOG: dict[str, type[Event]] = {event.__name__.removesuffix("Report"): event for event in _ALL}
 

@@ -218,6 +218,20 @@ class ServerStopping(Report):
     __slots__ = ()
 
 
+class ConfigChanged(Report):
+    """This worker has reloaded; ``generation`` counts that, and ``changed`` names bindings that are new, gone or changed.
+
+    Those who are told are the bindings of the new generation.
+    """
+
+    __slots__ = ("changed", "generation")
+
+    def __init__(self, facts: Facts, generation: int, changed: tuple[str, ...]) -> None:
+        super().__init__(facts)
+        self.generation = generation
+        self.changed = changed
+
+
 class RoutesChanged(Report):
     """Next hops of what is queued were computed again; ``moved`` is how many messages got another."""
 

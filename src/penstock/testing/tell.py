@@ -80,6 +80,10 @@ class Tell(Asking):
         """Next hops were computed again, and so many messages got another."""
         await self.put(reports.RoutesChanged(self._server_facts(), moved))
 
+    async def config_changed(self, generation: int = 2, changed: tuple[str, ...] = ()) -> None:
+        """The worker has reloaded: the number of the bindings in force, and the names of those that changed."""
+        await self.put(reports.ConfigChanged(self._server_facts(), generation, changed))
+
     async def server_started(self) -> None:
         """The worker accepts connections."""
         await self.put(reports.ServerStarted(self._server_facts()))
