@@ -265,7 +265,7 @@ class Side:
         """Waits until each message is held, deferred, or where it would be delivered."""
         latest = self._loop.time() + LATEST
         await _turns()
-        while not self._is_done() and self._loop.time() < latest:
+        while not self._is_done() and self._loop.time() < latest:  # noqa: ASYNC110 - nobody tells when transport has nothing left to do
             await asyncio.sleep(STEP)
 
     def _is_done(self) -> bool:
