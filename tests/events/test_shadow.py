@@ -10,7 +10,7 @@ import pytest
 
 from events.harness import Harness, addresses, content_of, message_work, session_work
 from events.test_dispatch import rcpt
-from penstock import Match, Sink, on
+from penstock import Address, Match, Sink, on
 from penstock.events import Accepted, Ehlo, EndOfData, MailFrom, RcptTo, SessionStart, Submission, Verb
 from penstock.events import shadow as module
 from penstock.events.dispatch import Outcome
@@ -191,6 +191,26 @@ async def test_it_is_shown_the_message_as_it_was_before_the_others_edited_it() -
     await harness.ask(EndOfData(harness.facts(message_work(), session_work())))
     await harness.dispatcher.drain()
     assert seen == [False]
+
+
+async def test_what_the_server_does_to_the_envelope_meanwhile_it_does_not_see() -> None:
+    seen = []
+
+    class Looks(Sink):
+        @on(RcptTo, blocking=False)
+        def look(self, event: RcptTo) -> None:
+            seen.append((str(event.recipient.address), [str(r.address) for r in event.message.recipients], str(event.message.sender)))
+
+    harness = beside(Looks())
+    event = rcpt(harness)
+    await harness.ask(event)
+    event.work.address = Address.parse("changed@example.com")
+    work = event.facts.message
+    assert work is not None
+    work.record.envelope.recipients.append(event.work)
+    work.record.envelope.sender = Address.parse("changed@example.com")
+    await harness.dispatcher.drain()
+    assert seen == [("bob@example.com", ["bob@example.com"], "alice@example.com")]
 
 
 class Remembers(Sink):

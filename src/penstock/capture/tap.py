@@ -66,7 +66,6 @@ class Listener:
         self._work: SessionWork = now.session
         self._began = time.monotonic()
         self._raw = bytearray()
-        self._spoilt = b""
         self._content: Gathered | None = None
         self._talking = ""
         self._heard = self._halfway = False
@@ -100,7 +99,7 @@ class Listener:
         elif isinstance(happening, wire.Line | wire.Block):
             self._answered(read)
         elif isinstance(happening, wire.Refused):
-            self._refused(happening, read)
+            self._refused(read)
         else:
             self._commanded(happening, read)
 
@@ -124,7 +123,7 @@ class Listener:
         self._end_content(whole=False)
         if self._raw and not session.cut:
             octets, self._raw = bytes(self._raw), bytearray()
-            self._add("unread", self._unread(octets))
+            self._add("unread", self._settings.redaction.unread(octets))
         session.ended, session.seconds = reason, round(time.monotonic() - self._began, 3)
         session.messages, session.rejections, session.client_name = work.messages, work.rejections, work.client_name
         self._keeper.held -= self.held
@@ -136,7 +135,7 @@ class Listener:
         start = read.rfind(b"\r\n", 0, max(len(read) - 2, 0)) + 2
         start = start if start > 1 else 0
         if start:
-            self._add("unread", self._unread(read[:start]))
+            self._add("unread", self._settings.redaction.unread(read[:start]))
         line = read[start:]
         self._talking, self._heard = "", False
         if isinstance(happening, wire.Auth):
@@ -162,14 +161,12 @@ class Listener:
             self._add("command", line)
             self._content = Gathered(self._limit)
 
-    def _refused(self, refused: wire.Refused, read: bytes) -> None:
-        """A line that the machine refused: it was read, or it is spoilt and will be passed over, with its verb shown in the refusal."""
+    def _refused(self, read: bytes) -> None:
+        """A line that the machine refused. One that is too long or has a bare LF is not read yet: it will stand before the next command."""
         self._end_content(whole=False)
         self._talking, self._heard = "", False
         if read:
-            self._add("refused", self._unread(read))
-        else:
-            self._spoilt = refused.line.encode("utf-8", "replace")
+            self._add("refused", self._settings.redaction.unread(read))
 
     def _answered(self, read: bytes) -> None:
         """A line or octets that a sink asked for."""
@@ -207,15 +204,6 @@ class Listener:
             last = next((step for step in reversed(self.session.steps) if step.kind == "auth"), None)
             if last is not None and not last.user:
                 last.user = self._settings.redaction.text(self._work.user.encode()).decode("utf-8", "replace")
-
-    def _unread(self, octets: bytes) -> bytes:
-        """What was not told of, of which the beginning may be a spoilt line."""
-        spoilt, self._spoilt = self._spoilt, b""
-        if not spoilt:
-            return self._settings.redaction.unread(octets)
-        end = octets.find(b"\r\n") + 2
-        end = end if end > 1 else len(octets)
-        return self._settings.redaction.refused(octets[:end]) + self._settings.redaction.unread(octets[end:])
 
     @property
     def _limit(self) -> int:
