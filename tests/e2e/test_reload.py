@@ -234,3 +234,27 @@ def test_a_worker_that_dies_after_the_listeners_changed_serves_those_that_there_
     server.wait_for_log(lambda line: line["event"] == "worker is back", "the worker is back", 20)
     assert [list(row["listeners"]) for row in status(server)] == [["mx"], ["mx"]]
     assert {word_of(client_of(server)) for _ in range(20)} == {"one"}
+
+
+def test_a_sink_in_a_process_of_its_own_gets_a_new_process_with_new_code(server: Server, tmp_path: Path) -> None:
+    """One that did not change keeps its process; the old one of the other ends with its generation."""
+    (tmp_path / "apart.py").write_text(
+        "import os\nfrom penstock import Sink, on\nfrom penstock.events import Verb\nfrom penstock.verdicts import Respond\n"
+        "from words import WORD\n\n\nclass Apart(Sink):\n    @on(Verb, keyword='XWHO')\n"
+        "    async def who(self, event: Verb) -> Respond:\n        return Respond(250, '2.0.0', f'{WORD} {os.getpid()}')\n"
+    )
+    server.configure(BINDING + '\n[[binding]]\nname = "apart"\nsink = "apart:Apart"\nrun_in = "process"\n')
+    reload(server)
+    old = client_of(server)
+    word, pid = old.docmd("XWHO")[1].split()[-2:]
+    assert word == b"one"
+    reload(server)
+    assert pid in {client.docmd("XWHO")[1].split()[-1] for client in (client_of(server) for _ in range(12))}
+    write_word(tmp_path, "two")
+    reload(server)
+    new = client_of(server)
+    assert new.docmd("XWHO")[1].split()[-2] == b"two"
+    assert old.docmd("XWHO")[1].split()[-2:] == [word, pid]
+    for client in (old, new):
+        client.quit()
+    wait_until(lambda: not Path(f"/proc/{int(pid)}").exists(), "the old process ends", 20)
