@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from penstock.admin.protocol import AnyAnswer, ControlError
 from penstock.admin.protocol_bindings import BindingChanged, BindingRow, ChangeBinding, ListBindings, Reload, ReloadRow
 from penstock.cli.workers import Workers
@@ -61,10 +63,7 @@ def test_bindings_are_listed_reloaded_and_changed_over_the_control_socket(tmp_pa
         assert isinstance(after, ReloadRow)
         assert after.generation == 3
         assert _row(server).priority == 7
-        try:
+        with pytest.raises(ControlError) as caught:
             _ask(server, ChangeBinding("set", "nobody", {"priority": 7}))
-        except ControlError as error:
-            assert error.kind == "data"
-        else:
-            raise AssertionError("a binding that there is not was changed")
+        assert caught.value.kind == "data"
         assert _row(server).generation == 3
