@@ -122,11 +122,16 @@ async def test_no_password_is_ever_written(tmp_path: Path, answers: bool) -> Non
         pipelined.writer.write(f"EHLO c.example\r\nAUTH LOGIN\r\nYm9i\r\n{ENCODED}\r\n{PASSWORD}\r\nQUIT\r\n".encode())
         await pipelined.reader.read()
         pipelined.close()
+        echoed = await server.client()
+        wrong = base64.b64encode(f"{chr(0)}bob{chr(0)}{PASSWORD}!".encode()).decode()
+        echoed.writer.write(f"EHLO c.example\r\nAUTH PLAIN {wrong}\r\nNOOP\r\nAUTH PLAIN {wrong}\r\nBOGUS\r\nQUIT\r\n".encode())
+        await echoed.reader.read()
+        echoed.close()
         bare = await server.client()
         bare.writer.write(f"EHLO c.example\r\nAUTH PLAIN {PLAIN}\nNOOP\r\n{PASSWORD}\n{PASSWORD}\r\nQUIT\r\n".encode())
         await bare.reader.read()
         bare.close()
-    assert len(captured(path)) == len(tries) + 3
+    assert len(captured(path)) == len(tries) + 4
     text = text_of(path)
     for secret in (PASSWORD, PASSWORD[:-1], PASSWORD.replace(" ", ""), ENCODED, PLAIN, ENCODED[:-4], PLAIN[:-4], "battery"):
         assert secret not in text

@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
             if isinstance(happening, Signal):
                 break
             if self.tap is not None:
-                self.tap.happened(happening, machine.pending)
+                self._let_hear(self.tap, happening)
             if isinstance(happening, Closed):
                 self.note_end(happening.reason)
                 break
@@ -235,6 +235,14 @@ class Connection(asyncio.Protocol):
             self._go_on(session.handle(happening), pumping=True)
         if not self._busy:
             self._is_to_end()
+
+    def _let_hear(self, tap: SessionTap, happening: Happening) -> None:
+        """Tells who listens; what was answered before goes out first, so that it is heard as the answer to what it answers."""
+        out = self.machine.data_to_send()
+        if out and self._transport is not None:
+            tap.sent(out)
+            self._transport.write(out)
+        tap.happened(happening, self.machine.pending)
 
     def _is_idling(self, happening: Happening) -> bool:
         """Counts commands that lead to nothing; a session of nothing else ends."""
