@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from events.harness import Harness, addresses, content_of, message_work, session_work
 from events.test_dispatch import rcpt
-from penstock import Address, Match, Sink, on
+from penstock import Address, Match, PerSession, Sink, on
 from penstock.events import Accepted, Ehlo, EndOfData, MailFrom, RcptTo, SessionStart, Submission, Verb
 from penstock.events import shadow as module
 from penstock.events.dispatch import Outcome
@@ -242,6 +243,49 @@ async def test_it_finds_what_it_remembered_and_nobody_else_does() -> None:
     assert shadow.found == [("client.example", None), ("client.example", 1)]
     assert session.states == {}
     assert work.record.state == {}
+
+
+class Visit:
+    """What a sink keeps for a session."""
+
+    closed = 0
+
+    def __init__(self) -> None:
+        self.recipients = 0
+
+    def close(self) -> None:
+        Visit.closed += 1
+
+
+class Keeps(Sink):
+    """Counts recipients in an object that it keeps for the session."""
+
+    visits = PerSession(Visit)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+
+    @on(RcptTo, blocking=False)
+    def count(self, event: RcptTo) -> None:
+        self.visits[event].recipients += 1
+        self.counts.append(self.visits[event].recipients)
+
+
+async def test_what_it_keeps_for_a_session_is_kept_until_the_session_is_gone() -> None:
+    shadow = Keeps()
+    harness = beside(shadow)
+    session, work = session_work(), message_work()
+    for _ in range(3):
+        await harness.ask(RcptTo(harness.facts(work, session), work.record.envelope.recipients[0]))
+    await harness.dispatcher.drain()
+    assert shadow.counts == [1, 2, 3]
+    before = Visit.closed
+    del session
+    gc.collect()
+    await asyncio.sleep(0)
+    assert Visit.closed == before + 1
+    assert len(shadow.visits) == 0
 
 
 async def test_nobody_waits_for_it() -> None:

@@ -10,6 +10,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -23,7 +24,8 @@ from .work import Backplane, Dialogue, Exchange, Facts, MessageWork, OutboundWor
 
 # So many sessions and messages a worker remembers for its shadows; the oldest go first.
 MOST_REMEMBERED = 10_000
-W = TypeVar("W", SessionWork, OutboundWork)
+S = TypeVar("S", SessionWork, OutboundWork)
+W = TypeVar("W", SessionWork, OutboundWork, MessageWork)
 NOT_SENT = Reply(502, "5.5.1", "Not sent: a shadow only listens")
 
 
@@ -32,11 +34,25 @@ class NothingHeard(PenstockError):
 
 
 class Memory:
-    """What one shadow remembers about sessions and messages, the most recent ones."""
+    """What one shadow remembers about sessions and messages, the most recent ones, and the copies that it is shown of them.
+
+    It is shown the same object for the same session, brought up to date each time, so that what a sink keeps for a session is kept; when
+    the session is gone, so is its copy.
+    """
 
     def __init__(self, most: int = MOST_REMEMBERED) -> None:
         self._most = most
         self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._shown: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def stand_in(self, real: W, copied: W) -> W:
+        """What stands for a session or message: the copy that stood for it before, with all that this one has."""
+        known: W = self._shown.setdefault(real, copied)
+        if known is not copied:
+            for name in type(real).__slots__:
+                if name != "__weakref__":
+                    setattr(known, name, getattr(copied, name))
+        return known
 
     def of(self, key: str) -> dict[str, Any]:
         """What is remembered about one of them."""
@@ -247,7 +263,7 @@ def understudy(event: Event, server: Offstage, overheard: Overheard | None) -> E
     return other
 
 
-def _with_states(work: W) -> W:
+def _with_states(work: S) -> S:
     other = copy.copy(work)
     other.states = {name: dict(state) for name, state in work.states.items()}
     return other
@@ -265,9 +281,22 @@ def _message(work: MessageWork | None) -> MessageWork | None:
     return other
 
 
-def recall(event: Event, owner: str, memory: Memory) -> Callable[[], None]:
-    """Gives a shadow's copy what it remembers, and returns what keeps it afterwards."""
+def recall(event: Event, real: Facts, owner: str, memory: Memory) -> Callable[[], None]:
+    """Gives a shadow's copy what it remembers, and returns what keeps it afterwards.
+
+    Args:
+        event: the copy.
+        real: the facts that it was made from.
+        owner: the shadow's binding.
+        memory: what it remembers.
+    """
     facts = event.facts
+    if facts.session is not None and real.session is not None:
+        facts.session = memory.stand_in(real.session, facts.session)
+    if facts.outbound is not None and real.outbound is not None:
+        facts.outbound = memory.stand_in(real.outbound, facts.outbound)
+    if facts.message is not None and real.message is not None:
+        facts.message = memory.stand_in(real.message, facts.message)
     session, message = facts.session or facts.outbound, facts.message
     if session is not None:
         session.states[owner] = dict(memory.of(session.id))
@@ -282,4 +311,3 @@ def recall(event: Event, owner: str, memory: Memory) -> Callable[[], None]:
             memory.keep(message.record.id, message.record.state.get(owner, {}))
 
     return remember
-

@@ -22,6 +22,7 @@ from .offstage import Memory, NothingHeard, Offstage, overhear, recall, understu
 from .picture import Picture, edits, picture
 from .running import Runner, Seldom
 from .verdict import Verdict
+from .work import Facts
 
 if TYPE_CHECKING:
     from .dispatch import Outcome
@@ -57,6 +58,7 @@ class Role:
         binding: which.
         event: its copy.
         server: what the copy shows as the server.
+        real: what the copy's facts were made from.
         before: the copy before it was asked.
         octets: of content that it holds in memory.
     """
@@ -64,16 +66,17 @@ class Role:
     binding: Binding
     event: Event
     server: Offstage
+    real: Facts
     before: Picture
     octets: int
 
     @property
-    def key(self) -> tuple[str, str]:
+    def keys(self) -> list[tuple[str, str]]:
         """What it is asked about one after the other, so that it finds what it remembers."""
         facts = self.event.facts
-        about = facts.session or facts.outbound
-        message = facts.message.record.id if facts.message is not None else ""
-        return self.binding.name, about.id if about is not None else message
+        about = [work.id for work in (facts.session, facts.outbound) if work is not None]
+        about += [facts.message.record.id] if facts.message is not None else []
+        return [(self.binding.name, one) for one in about]
 
 
 class Rehearsal:
@@ -156,7 +159,7 @@ class Shadowing:
             server = Offstage(event.facts.server, binding.plug.name)
             copy = understudy(event, server, overheard)
             copy.matched = matched
-            roles.append(Role(binding, copy, server, picture(copy), _octets(copy)))
+            roles.append(Role(binding, copy, server, event.facts, picture(copy), _octets(copy)))
         return Rehearsal(event, chain, roles, self._begin)
 
     async def drain(self) -> None:
@@ -186,25 +189,28 @@ class Shadowing:
     def _begin(self, role: Role, answer: Answer | None) -> None:
         role.binding.counted.waiting += 1
         self._octets += role.octets
-        task = asyncio.get_running_loop().create_task(self._rehearse(role, answer, self._last.get(role.key)))
+        keys = role.keys
+        earlier = {self._last[key] for key in keys if key in self._last}
+        task = asyncio.get_running_loop().create_task(self._rehearse(role, answer, earlier))
         self._tasks.add(task)
-        self._last[role.key] = task
+        self._last.update(dict.fromkeys(keys, task))
 
         def ended(task: asyncio.Task[None]) -> None:
             role.binding.counted.waiting -= 1
             self._octets -= role.octets
             self._tasks.discard(task)
-            if self._last.get(role.key) is task:
-                del self._last[role.key]
+            for key in keys:
+                if self._last.get(key) is task:
+                    del self._last[key]
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._failed(role.binding, error)
 
         task.add_done_callback(ended)
 
-    async def _rehearse(self, role: Role, answer: Answer | None, earlier: asyncio.Task[None] | None) -> None:
+    async def _rehearse(self, role: Role, answer: Answer | None, earlier: set[asyncio.Task[None]]) -> None:
         binding = role.binding
-        if earlier is not None:
-            await asyncio.wait((earlier,))
+        if earlier:
+            await asyncio.wait(earlier)
         places = self._places.setdefault(binding.plug.name, asyncio.Semaphore(binding.plug.concurrency or AT_ONCE))
         async with places:
             started = time.perf_counter()
@@ -226,7 +232,7 @@ class Shadowing:
         """What the shadow says, with its edits made to its copy; None also for a verdict that is an edit."""
         binding, event = role.binding, role.event
         memory = self._memories.setdefault(binding.plug.name, Memory())
-        remember = recall(event, binding.scope.owner, memory)
+        remember = recall(event, role.real, binding.scope.owner, memory)
         binding.counted.matched += 1
         binding.standing.firings += 1
         event.begin(binding.scope)
