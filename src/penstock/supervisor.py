@@ -16,9 +16,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .config import Config, plugs
+from .config import Config, starting
 from .errors import PenstockError
-from .events.binding import Bindings
 from .hosts.listener import Address, open_sockets
 from .observe.log import get_log
 
@@ -55,7 +54,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Runs the server until SIGTERM or SIGINT; the exit status. Raises PenstockError when it cannot start."""
-        Bindings(plugs(self._config))
+        starting(self._config, self._log)
         for listener in self._config.listeners:
             self._sockets.append(open_sockets(Address(listener.name, listener.address.host, listener.address.port), self._count))
         loop = asyncio.get_running_loop()

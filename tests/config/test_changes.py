@@ -327,7 +327,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_the_server_starts_from_the_
     assert "reset --all" in failure.value.hint
     with capture_logs() as lines:
         bound = starting(load(place.path), get_log())
-    assert [plug.name for plug in bound.plugs][-1] == "mine"
+    assert [plug.name for plug in bound][-1] == "mine"
     assert [(line["log_level"], line["event"]) for line in lines] == [("error", "live changes are set aside")]
     assert Path(lines[0]["kept_as"]).read_bytes() == content
     assert place.plugs()
@@ -351,7 +351,7 @@ def test_a_file_that_a_stranger_could_have_put_there_is_not_believed(place: Plac
     if how == "huge":
         os.truncate(place.file, kept_file.MAX_OCTETS + 1)
     with capture_logs() as lines:
-        assert starting(load(place.path), get_log()).plugs[-1].name == "mine"
+        assert starting(load(place.path), get_log())[-1].name == "mine"
     assert lines[0]["event"] == "live changes are set aside"
     assert not place.file.exists(follow_symlinks=False) if sys.version_info >= (3, 12) else not os.path.lexists(place.file)
 
@@ -387,7 +387,7 @@ def test_at_the_start_only_the_changes_that_cannot_be_used_are_left_out(place: P
     with pytest.raises(ConfigError):
         place.plugs()
     with capture_logs() as lines:
-        bound = {plug.name: plug for plug in starting(load(place.path), get_log()).plugs}
+        bound = {plug.name: plug for plug in starting(load(place.path), get_log())}
     assert {line["binding"] for line in lines} == {"gone", "wrong", "relay"}
     assert {line["event"] for line in lines} == {"a live change is left out"}
     assert set(bound) >= {"mine", "fine", "relay"}
@@ -409,7 +409,7 @@ def test_a_name_that_is_in_the_files_by_now_is_told_with_both_places(place: Plac
     assert failure.value.where == f"{place.file}: binding.new"
     assert f"{place.path}: binding.new" in failure.value.hint
     with capture_logs() as lines:
-        bound = {plug.name: plug for plug in starting(load(place.path), get_log()).plugs}
+        bound = {plug.name: plug for plug in starting(load(place.path), get_log())}
     assert [line["binding"] for line in lines] == ["new"]
     assert bound["new"].import_path.endswith(":Mine")
 

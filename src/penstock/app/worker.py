@@ -17,7 +17,7 @@ from ..admin.control import ControlServer, ControlSettings, serve_control
 from ..admin.live import Home, LiveOperations
 from ..admin.places import socket_path
 from ..admin.taking import TakingLimits
-from ..config import Config, plugs
+from ..config import Config, starting
 from ..delivery.couriers import Couriers
 from ..delivery.settings import DeliverySettings
 from ..errors import StorageError, StorageLocked
@@ -78,7 +78,7 @@ class Worker:
         self._tracing = LiveTracing(f"worker-{place.number}", config, self._dispatcher, self._log)
         self._spools: list[Spool] = [EmbeddedSpool(self._spool_settings(path)) for path in self._folders()]
         self._node = Node(config, self._spools)
-        self._generations = Generations(config, plugs(config), GenerationParts(self._node, self._dispatcher, self._log))
+        self._generations = Generations(config, starting(config, self._log), GenerationParts(self._node, self._dispatcher, self._log))
         self._generations.switch = self._switch
         self._ways = Ways.of(config)
         settings = transport_settings(config, self._ways.limits, self.damaged.set)

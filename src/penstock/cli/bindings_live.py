@@ -126,7 +126,7 @@ def _told(rows: Sequence[ReloadRow]) -> str:
         return "no server is running: it holds from the next start"
     failed = [f"{row.worker} runs on with the old bindings: {row.error}" for row in rows if row.error]
     if failed:
-        return "; ".join(failed)
+        return "; ".join([*failed, "the change is kept for the next start: 'penstock bindings reset NAME' takes it back"])
     return f"in force in {len(rows)} worker{'s' if len(rows) > 1 else ''}"
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ConfigError
 from ..events.binding import Bindings
+from ..events.plug import Plug
 from ..observe.log import Log
 from .kept import Kept, read, set_aside
 from .registry import plugs
@@ -18,15 +19,17 @@ from .schema import Config
 from .sources import changes_path, live_place
 
 
-def starting(config: Config, log: Log) -> Bindings:
-    """The bindings of a configuration, without those live changes that cannot be used; the log has each of them, as an error.
+def starting(config: Config, log: Log) -> list[Plug]:
+    """All sinks of a configuration, without those live changes that cannot be used; the log has each of them, as an error.
 
     Raises: ConfigError for what is wrong in the files themselves.
     """
     kept = usable(config, log)
     while True:
         try:
-            return Bindings(plugs(config, kept))
+            found = plugs(config, kept)
+            Bindings(found)
+            return found
         except ConfigError as error:
             culprit = _culprit(config, kept, error)
             if not culprit:
