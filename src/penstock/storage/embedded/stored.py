@@ -89,7 +89,7 @@ class StoredContent:
         return data[offset - first * CHUNK : end - first * CHUNK]
 
     def open_file(self) -> tuple[int, bytes] | None:
-        """A new descriptor for reading, and the checksums of the blocks, when the content has a file of its own; else None. Raises OSError."""
+        """A new descriptor to read, and the checksums of the blocks, when the content has a file of its own; else None. Raises OSError."""
         place = self._place
         if not place.file:
             return None
