@@ -60,6 +60,17 @@ async def test_a_refused_connection_is_tried_again(mail_server: MailServer) -> N
     assert "refused" in await deferred_then_sent(mail_server)
 
 
+async def test_a_far_server_gets_its_mail_later(mail_server: MailServer) -> None:
+    remote = mail_server.remote("mx.example.net", domains=["example.net"])
+    remote.far(2.0)
+    before = mail_server.now
+    await mail_server.send(MESSAGE, recipients="bob@example.net")
+    await mail_server.run_until_idle()
+    assert len(remote.messages) == 1
+    # Connection, banner, EHLO, MAIL and what is pipelined with it, and the content: there and back each.
+    assert (mail_server.now - before).total_seconds() >= 16
+
+
 async def test_a_route_that_is_held_waits_until_it_is_released(mail_server: MailServer) -> None:
     class HoldsNet(Sink[None]):
         @on(Route)

@@ -262,7 +262,7 @@ class MailServer:
         self,
         message: ContentLike,
         sender: str = "alice@client.example",
-        recipients: Iterable[str] = ("bob@example.com",),
+        recipients: str | Iterable[str] = ("bob@example.com",),
         *,
         ip: str = CLIENT,
         listener: str = "",
@@ -273,7 +273,7 @@ class MailServer:
         Args:
             message: header and body; line ends become CRLF.
             sender: the reverse-path, "" for the null path.
-            recipients: addresses, each with RCPT parameters behind it if wanted, as in ``"bob@example.com NOTIFY=SUCCESS"``.
+            recipients: an address, or several, each with RCPT parameters behind it if wanted, as in ``"bob@example.com NOTIFY=SUCCESS"``.
             ip: the client's address.
             listener: the listener that it connects to; "" for the first.
             parameters: of MAIL, such as ``"SIZE=1000 RET=HDRS"``.
@@ -281,7 +281,7 @@ class MailServer:
         client = await self.client(ip, listener=listener)
         if not client.banner.is_positive:
             return Sent(client.banner)
-        sent = await client.send(message, sender, recipients, parameters)
+        sent = await client.send(message, sender, [recipients] if isinstance(recipients, str) else recipients, parameters)
         if not client.closed:
             await client.quit()
         return sent
