@@ -15,7 +15,8 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import EmailMessage
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 from penstock import Address, Sink, on
@@ -49,7 +50,8 @@ class BounceProcessor(Sink[BounceSettings]):
     @on(LocalDelivery)
     async def read(self, event: LocalDelivery) -> Delivered | None:
         """What is no report goes on to the mailbox. When the database cannot be written, this raises, and the report waits."""
-        parsed = await event.message.parse()
+        # Python's older parser: the newer one raises at some headers that strangers write, and this report would wait for ever.
+        parsed = message_from_bytes(await event.message.read())
         if parsed.get_content_type() != "multipart/report":
             return None
         found = list(_failed(parsed))
@@ -63,14 +65,14 @@ class BounceProcessor(Sink[BounceSettings]):
             database.executemany(_NOTE, [(*one, when) for one in found])
 
 
-def _failed(report: EmailMessage) -> Iterator[tuple[str, str, str]]:
+def _failed(report: Message) -> Iterator[tuple[str, str, str]]:
     """Address, status and reason of each recipient that failed for good; what does not parse is left out."""
     for part in report.walk():
-        groups = part.get_payload()
-        if part.get_content_type() != "message/delivery-status" or not isinstance(groups, list):
+        groups = part.get_payload() if part.get_content_type() == "message/delivery-status" else None
+        if not isinstance(groups, list):
             continue
-        for group in (one for one in groups[1:] if isinstance(one, EmailMessage)):
-            field = {name.lower(): str(value).strip() for name, value in group.items()}
+        for group in (one for one in groups[1:] if isinstance(one, Message)):
+            field = {name.lower(): " ".join(str(value).split()) for name, value in group.items()}
             # The address that we wrote to, rather than the one that somebody's forwarding made of it.
             kind, _, address = field.get("original-recipient", field.get("final-recipient", "")).partition(";")
             if field.get("action", "").lower() == "failed" and field.get("status", "").startswith("5") and kind.lower().endswith("822"):

@@ -67,5 +67,5 @@ def _text(part: MIMEPart | None) -> str:
         return ""
     try:
         return raw.decode(part.get_content_charset("utf-8"), "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         return raw.decode("latin-1")

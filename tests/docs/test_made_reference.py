@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-
-from penstock.config import load, plugs
-from penstock.events.binding import Bindings
-from penstock.events.catalog import CATALOG
 from tools.reference.__main__ import FOLDER, differing
 from tools.reference.event_pages import EXAMPLES
 from tools.reference.other_pages import CONDITION_EXAMPLES
 from tools.reference.words import snake
+
+from penstock.config import load, plugs
+from penstock.events.binding import Bindings
+from penstock.events.catalog import CATALOG
 
 from .test_blocks import HEAD, LISTENER
 

@@ -79,6 +79,7 @@ TABLES = {
     "[dns]": schema.DnsTable,
     "[notices]": schema.NoticesTable,
     "[capture]": schema.CaptureTable,
+    "[trace]": schema.TraceTable,
     "[[binding]]": schema.BindingTable,
     "[log]": schema.LogTable,
 }

@@ -92,3 +92,12 @@ async def test_a_report_that_cannot_be_noted_waits(tester: SinkTester, tmp_path:
     (tmp_path / "bounces.db").write_bytes(b"no database")
     tester.bound(on_error="defer")
     assert isinstance(await came(tester, GONE), Defer)
+
+
+@pytest.mark.parametrize(
+    "field", ["Content-Type: text/plain; charset*=\x00''x", "Subject: =?utf-8?q?=00?=", "Content-Disposition: inline; a*0*"]
+)
+async def test_a_header_that_nobody_can_read_keeps_no_report_waiting(tester: SinkTester, field: str) -> None:
+    """Python's newer parser raises at some of them."""
+    content = REPORT.format(groups=GONE).replace("Content-Type: text/plain", field)
+    assert isinstance(await tester.local_delivery("bounces@example.com", content=content, sender=""), Delivered)

@@ -17,6 +17,7 @@ from ..errors import ConfigError, PenstockError
 from .bindings_commands import bindings
 from .capture import capture
 from .exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, INTERRUPTED, Stop, complain
+from .explain_command import explain
 from .faces import FACES, face
 from .options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from .queue import queue
@@ -156,6 +157,8 @@ def send(
 app.add_typer(bindings, name="bindings")
 app.add_typer(capture, name="capture")
 app.command("sinks")(sinks)
+app.command("explain")(explain)
+app.command("explain")(explain)
 app.command("trace")(trace)
 app.add_typer(queue, name="queue")
 app.add_typer(spool, name="spool")

@@ -55,7 +55,7 @@ class Wanted:
 
 def show_bindings(path: Path, wanted: Wanted, as_json: bool) -> None:
     """Lists the bindings of a configuration. Raises ConfigError; Stop for an event that there is not."""
-    event = _event(wanted.event) if wanted.event else ""
+    event = event_named(wanted.event) if wanted.event else ""
     config = load(path)
     kept, hidden = visible(changes_path(config))
     made = plugs(config, kept)
@@ -72,8 +72,8 @@ def show_bindings(path: Path, wanted: Wanted, as_json: bool) -> None:
         complain(0, "no server answers, so this is what the files say")
 
 
-def _event(name: str) -> str:
-    """The event's name as the catalogue has it."""
+def event_named(name: str) -> str:
+    """The event's name as the catalogue has it. Raises Stop for one that is not there."""
     known = {event.lower(): event for event in CATALOG}
     if name.lower() in known:
         return known[name.lower()]

@@ -23,7 +23,9 @@ from .tracing import TraceTable
 from .values import Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
 
 T = TypeVar("T")
-_TABLES = ("server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "trace", "listener", "domain", "route", "binding")
+_TABLES = (
+    "server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "trace", "listener", "domain", "route", "binding",
+)  # fmt: skip
 
 
 def load(path: Path) -> Config:

@@ -140,4 +140,3 @@ def _shown(recipient: Recipient) -> str:
     more += [f"{name}={value}" for name, value in (("orcpt", recipient.orcpt), ("route", recipient.route)) if value]
     more += [f"{name}={value!r}"[:LONGEST] for name, value in sorted(recipient.properties.items())]
     return f"recipient <{' '.join([f'{recipient.address}>', *more])}"
-

@@ -26,7 +26,7 @@ NAMES = {cls: name for name, cls in CATALOG.items()}
 
 def _carried(event: type[Event]) -> tuple[str, ...]:
     slots = (slot for base in event.__mro__ for slot in base.__dict__.get("__slots__", ()))
-    return tuple(slot for slot in dict.fromkeys(slots) if slot not in _FACTS)
+    return tuple(slot for slot in dict.fromkeys(slots) if slot not in _FACTS and not slot.startswith("__"))
 
 
 # The slots in which each event has what it carries beside its facts, and those of them that a handler may change.
@@ -99,9 +99,13 @@ def event_of(call: Call, descriptors: list[int], server: Backplane, other: objec
     return event
 
 
+def _slots(cls: type[SessionWork | OutboundWork]) -> list[str]:
+    return [slot for slot in cls.__slots__ if slot != "states" and not slot.startswith("__")]
+
+
 def _give_session(work: SessionWork | OutboundWork) -> bytes:
     """A session; of what sinks remember, what is plain data: a connection of another sink's would be none over there."""
-    plain = {slot: getattr(work, slot) for slot in type(work).__slots__ if slot != "states"}
+    plain = {slot: getattr(work, slot) for slot in _slots(type(work))}
     try:
         return values.encode([plain, work.states])
     except TypeError:
@@ -112,6 +116,7 @@ def _give_session(work: SessionWork | OutboundWork) -> bytes:
 def _take_session(cls: type[W], data: bytes) -> W:
     plain, states = values.decode(data)
     work = object.__new__(cls)
-    for slot in cls.__slots__:
-        setattr(work, slot, states if slot == "states" else plain.get(slot))
+    for slot in _slots(cls):
+        setattr(work, slot, plain.get(slot))
+    work.states = states
     return work
