@@ -198,9 +198,9 @@ def replay(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show how today differs from the recording, and the log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say captured sessions again, to today's bindings and to others, and show where they differ.
+    """Say captured sessions again, to other bindings too.
 
-    Offline: nothing is delivered or sent by the server. But sinks are really run: one that writes or connects does so, unless --without
+    Shows where today's bindings and others differ. Offline: nothing is delivered or sent by the server. But sinks are really run: one that writes or connects does so, unless --without
     leaves it out. Exits with 0 when nothing differs, with 1 when something does.
     """
     from .replay import Options

@@ -30,7 +30,7 @@ def explain(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which bindings would be asked about a message, which would not, and why.
+    """Say who would be asked about a message, and why.
 
     Nothing is run, and no server is needed; one that runs is asked for open breakers and the like. Conditions that depend on what was not
     given are open, and marked with a question mark.
