@@ -200,8 +200,8 @@ def replay(
 ) -> None:
     """Say captured sessions again, to other bindings too.
 
-    Shows where today's bindings and others differ. Offline: nothing is delivered or sent by the server. But sinks are really run: one that writes or connects does so, unless --without
-    leaves it out. Exits with 0 when nothing differs, with 1 when something does.
+    Shows where today's bindings and others differ. Offline: nothing is delivered or sent by the server. But sinks are really run: one
+    that writes or connects does so, unless --without leaves it out. Exits with 0 when nothing differs, with 1 when something does.
     """
     from .replay import Options
     from .replay import replay as run_replay
