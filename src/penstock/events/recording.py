@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from ..observe.log import tap
 from ..observe.trace_entries import Asked, Entry, Looked
@@ -32,6 +32,7 @@ from .trace import Judged
 from .verdict import Verdict
 from .wording import about, verdict_words
 
+T = TypeVar("T")
 # So many ids are remembered, as chosen or not; of one that is forgotten, what comes later is decided anew.
 _REMEMBERED, _FORGOTTEN = 40_000, 10_000
 # Sessions that may be chosen at once after a quiet time, in seconds of the rate.
@@ -86,6 +87,8 @@ class Recorder:
         self._chosen: dict[str, bool] = {}
         self._counts: dict[str, int] = {}
         self._tokens, self._filled = self.settings.rate * _BURST, time.monotonic()
+        # Told when an order has ended and nothing is left to be traced.
+        self.on_idle: Callable[[], None] = lambda: None
         self.order(None)
 
     @property
@@ -166,6 +169,8 @@ class Recorder:
         for matching, until in self._orders:
             if time.monotonic() >= until:
                 self._orders = tuple(order for order in self._orders if order[1] > until)
+                if not self.wants:
+                    self.on_idle()
             elif matching.holds(event):
                 return True
         return False
@@ -202,7 +207,7 @@ class Trailing:
             message=record.id if record is not None else "",
             session=session,
             outbound=facts.outbound.id if facts.outbound is not None else "",
-            about=about(event),
+            about=_told(lambda: about(event), ""),
             attempt=event.attempt,
         )
 
@@ -217,15 +222,15 @@ class Trailing:
         """A handler is called now, or is to be told of a report."""
         self._pending[id(binding)] = self._note(binding, judged)
         # A report cannot be edited.
-        self._before = sight(event) if not event.report else None
+        self._before = _told(lambda: sight(event), None) if not event.report else None
 
     def answered(self, binding: Binding, event: Event, verdict: Verdict | None, seconds: float, error: str = "") -> None:
         """It returned, or failed."""
         asked = self._pending.pop(id(binding), None) or self._note(binding, ())
         asked.verdict, asked.ms, asked.error = verdict_words(verdict), round(seconds * 1000, 3), error
-        if self._before is not None and not error:
-            asked.edits = changes(self._before, event)
-        self._before = None
+        before, self._before = self._before, None
+        if before is not None and not error:
+            asked.edits = _told(lambda: changes(before, event), ["what it changed cannot be told"])
 
     def over(self, verdict: Verdict | None, by: str) -> None:
         """The event is over."""
@@ -266,6 +271,8 @@ class _Matching:
         matched = event.matched
         try:
             return all(condition.test(event) for condition in conditions)
+        except Exception:  # a predicate is the user's code, and a content may be damaged; neither may cost more than a trace
+            return False
         finally:
             event.matched = matched
 
@@ -298,6 +305,7 @@ class Recording:
         self.recorder = recorder
         self._dispatcher = dispatcher
         self._stopped = False
+        recorder.on_idle = self._apply
         self._apply()
 
     @property
@@ -336,6 +344,14 @@ class Recording:
         wanted = self.recorder.wants and not self._stopped
         self._dispatcher.tracer = self.recorder if wanted else None
         tap(self.recorder.step if wanted else None)
+
+
+def _told(words: Callable[[], T], otherwise: T) -> T:
+    """What can be said of an event: whatever is wrong with its content, or with us, must not cost the event itself."""
+    try:
+        return words()
+    except Exception:
+        return otherwise
 
 
 def _name(event: Event) -> str:
