@@ -31,9 +31,11 @@ from penstock.events import (
 )
 from penstock.events.catalog import CATALOG
 from penstock.events.event import Event
+from penstock.events.keeping import PerSession
 from penstock.events.recipients import Recipients
 from penstock.events.views import RemoteSession
 from penstock.mail.reply import Reply
+from penstock.observe.log import get_log
 from penstock.verdicts import Authenticated, Defer, Reject, Respond, Rewrite, RouteTo, Split
 
 
@@ -212,6 +214,29 @@ class Deeds(Sink[DeedSettings]):
     async def ended(self, event: SessionEnded) -> None:
         """A report."""
         self.log.warning("session over", reason=event.reason, known=sorted(event.session.state))
+
+
+class Visit:
+    """What is kept for a session."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def close(self) -> None:
+        """Says that it is over."""
+        get_log().info("visit closed", count=self.count)
+
+
+class Keeper(Sink[None]):
+    """Keeps an object for each session."""
+
+    visits = PerSession(Visit)
+
+    @on(MailFrom)
+    async def count(self, event: MailFrom) -> Reject:
+        """Counts."""
+        self.visits[event].count += 1
+        return Reject(550, "5.7.1", f"{self.visits[event].count} of {len(self.visits)}")
 
 
 class Misdeeds(Sink[None]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from events.harness import addresses, content_of, message_work, session_work
 from events.making import NoWire
 from isolation.running import alive, at_end, eventually, isolated, titled
-from isolation.sinks import Deeds, DeedSettings, Inner, Misdeeds, NeverStarts
+from isolation.sinks import Deeds, DeedSettings, Inner, Keeper, Misdeeds, NeverStarts
 from penstock.errors import SinkError
 from penstock.events.catalog import (
     Auth,
@@ -279,3 +280,18 @@ async def test_calls_of_one_process_run_at_once() -> None:
         answers = await asyncio.gather(*(harness.ask(at_end(harness, "slow")) for _ in range(20)))
         assert all(isinstance(answer, Reject) for answer in answers)
         assert loop.time() - began < 5
+
+
+async def test_what_is_kept_for_a_session_lives_as_long_as_the_session() -> None:
+    async with isolated(Keeper) as harness:
+        first, second = session_work(), session_work()
+        second.id = "s2"
+        for session, text in ((first, "1 of 1"), (second, "1 of 2"), (first, "2 of 2")):
+            assert await harness.ask(harness.make(MailFrom, session=session)) == Reject(550, "5.7.1", text)
+        assert not harness.lines("visit closed")
+        del first, session
+        gc.collect()
+        assert (await harness.line("visit closed"))["count"] == 2
+        assert await harness.ask(harness.make(MailFrom, session=second)) == Reject(550, "5.7.1", "2 of 1")
+        await harness.process.stop()
+        assert len(harness.lines("visit closed")) == 2

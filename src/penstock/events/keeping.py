@@ -160,7 +160,7 @@ class PerSession(_Kept[T]):
 
     @staticmethod
     def _find(event: Event) -> object | None:
-        return event.facts.session or event.facts.outbound
+        return event.facts.lives_as_session
 
 
 class PerMessage(_Kept[T]):
@@ -174,7 +174,12 @@ class PerMessage(_Kept[T]):
 
     @staticmethod
     def _find(event: Event) -> object | None:
-        return event.facts.message
+        return event.facts.lives_as_message
+
+
+def keeps(sink: type[Sink[Any]]) -> bool:
+    """Whether sinks of a class keep objects for sessions or messages."""
+    return any(isinstance(value, _Kept) for cls in sink.__mro__ for value in vars(cls).values())
 
 
 async def close_kept(sink: Sink[Any]) -> None:

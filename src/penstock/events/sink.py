@@ -49,5 +49,6 @@ def settings_type(sink: type[Sink[Any]]) -> type[Any] | None:
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is Sink and not isinstance(get_args(base)[0], TypeVar):
                 found: type[Any] = get_args(base)[0]
-                return found
+                # ``Sink[None]`` is what a bare ``Sink`` means to a type checker.
+                return None if found is type(None) else found
     return None

@@ -179,6 +179,16 @@ class Facts:
     message: MessageWork | None = None
     outbound: OutboundWork | None = None
 
+    @property
+    def lives_as_session(self) -> object | None:
+        """What lives as long as the session, of either kind; in a sink process it is not what each call shows of it."""
+        return self.session or self.outbound
+
+    @property
+    def lives_as_message(self) -> object | None:
+        """What lives as long as the message is worked on."""
+        return self.message
+
 
 @dataclass(slots=True)
 class Scope:

@@ -24,11 +24,12 @@ from typing import Any
 import msgspec
 import uvloop
 
+from ..events.keeping import close_kept
 from ..events.sink import Sink
 from ..observe.log import get_log
 from . import lines
 from .channel import Channel, Incoming, close_all
-from .frames import Answer, Call, Cancel, Hello, Line, Ready, Settings, Stop, ToChild
+from .frames import Answer, Call, Cancel, Hello, Line, Over, Ready, Settings, Stop, ToChild
 from .handling import Handling
 from .page import Page
 
@@ -106,6 +107,8 @@ class _Child:
             self._handling.questions.answered(frame)
         elif isinstance(frame, Cancel) and self._handling is not None:
             self._handling.cancel(frame.id)
+        elif isinstance(frame, Over) and self._handling is not None:
+            self._handling.over(frame.keys)
         elif isinstance(frame, Hello | Settings | Stop):
             task = self._loop.create_task(self._obey(frame))
             self._tasks.add(task)
@@ -121,6 +124,7 @@ class _Child:
             else:
                 assert self._sink is not None
                 await self._sink.stop()
+                await close_kept(self._sink)
         except BaseException as error:
             # SystemExit too: a module may call sys.exit when it is imported.
             self._channel.send(Ready(f"{type(error).__name__}: {error}"))

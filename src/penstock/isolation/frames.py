@@ -116,6 +116,12 @@ class Cancel(msgspec.Struct, array_like=True, tag="cancel"):
     id: int
 
 
+class Over(msgspec.Struct, array_like=True, tag="over"):
+    """These sessions and messages are gone; each as ``living`` names it."""
+
+    keys: list[str]
+
+
 class Settings(msgspec.Struct, array_like=True, tag="settings"):
     """The sink's settings are others now; pickled."""
 
@@ -222,5 +228,5 @@ class Line(msgspec.Struct, array_like=True, tag="line"):
     values: dict[str, Any]
 
 
-ToChild = Hello | Call | Answer | Cancel | Settings | Stop
+ToChild = Hello | Call | Answer | Cancel | Over | Settings | Stop
 ToServer = Ready | Done | Failed | Ask | Line

@@ -15,12 +15,14 @@ from typing import Any
 
 from ..errors import SinkError
 from ..events.event import Event
+from ..events.keeping import keeps
 from ..events.sink import Sink, marks_of
 from ..events.threads import Raised, Threads
 from ..events.work import Scope
 from .channel import Channel, close_all
 from .events import event_of
 from .frames import Call, Done, Failed
+from .living import Stands
 from .page import Page
 from .remote import Questions, RemoteServer, RemoteTalk
 from .settled import Before, done
@@ -94,6 +96,7 @@ class Handling:
         self._states: dict[str, dict[str, Any]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._threads = Threads(type(sink).__name__, threads, _nothing)
+        self._stands = Stands() if keeps(type(sink)) else None
         self._at_once = {name for name, mark in marks_of(type(sink)) if not mark.blocking}
 
     def begin(self, call: Call, descriptors: list[int]) -> None:
@@ -107,6 +110,11 @@ class Handling:
         task = self._tasks.get(number)
         if task is not None:
             task.cancel()
+
+    def over(self, keys: list[str]) -> None:
+        """These sessions and messages are gone: what the sink keeps for them is closed."""
+        if self._stands is not None:
+            self._stands.over(keys)
 
     async def _call(self, call: Call, descriptors: list[int]) -> None:
         out: list[int] = []
@@ -128,6 +136,8 @@ class Handling:
     async def _answer(self, call: Call, descriptors: list[int], out: list[int]) -> Done:
         server = RemoteServer(call.id, self._names, call.now, self._states, self.questions)
         event = event_of(call, descriptors, server, RemoteTalk(call.id, self.questions))
+        if self._stands is not None:
+            event.facts = self._stands.facts(event.facts)
         event.begin(Scope(*call.scope, loop=asyncio.get_running_loop()))
         before = Before.of(event)
         verdict = await self._run(call, event)

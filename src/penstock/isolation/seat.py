@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ..errors import SinkError, SinkTimeout
 from ..events.binding import Binding
 from ..events.event import Event
+from ..events.keeping import keeps
 from ..events.plug import Plug
 from ..events.verdict import Verdict
 from ..events.work import Backplane
@@ -21,8 +22,9 @@ from ..observe.log import Log
 from .channel import Incoming, close_all
 from .events import frame_of
 from .flight import AgainError, Flight, Questions
-from .frames import Answer, Ask, Cancel, Done, Failed, Hello, Line, Settings, Stop, ToServer
+from .frames import Answer, Ask, Cancel, Done, Failed, Hello, Line, Over, Settings, Stop, ToServer
 from .lines import write
+from .living import Seen
 from .page import Running
 from .process import Process
 
@@ -65,6 +67,7 @@ class Seat:
         self._blamed: set[int] = set()
         self._numbers = itertools.count(1)
         self._places = asyncio.Semaphore(MOST_CALLS)
+        self._seen = Seen(lambda keys: self._send(Over(keys))) if keeps(type(plug.sink)) else None
         self._questions = Questions(server if plug.mode != "shadow" else None, self._send)
         self._keeper: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -156,6 +159,8 @@ class Seat:
         except ValueError as error:
             del self._flights[number]
             raise SinkError(binding.name, f"the event is too large for a sink process: {error}") from None
+        if self._seen is not None:
+            self._seen.note(event)
         flight.timer = loop.call_later(binding.plug.timeout, self._late, flight)
         self._look_soon()
         try:
@@ -238,7 +243,7 @@ class Seat:
         if self._process is not None:
             self._process.kill(why)
 
-    def _send(self, frame: Answer | Cancel) -> None:
+    def _send(self, frame: Answer | Cancel | Over) -> None:
         if self._process is not None:
             self._process.send(frame, [])
 
@@ -279,6 +284,8 @@ class Seat:
         self._usable.clear()
         self._process = None
         self._last_error = why
+        if self._seen is not None:
+            self._seen.clear()
         self._questions.close()
         blamed = self._blamed or {one.call for one in running}
         self._blamed = set()
