@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
+from support.remote import BackgroundRemote
+from support.script import At, Phase, Script, reply
 from support.server import Server
 from support.waiting import wait_until
 
+from .relaying import QUICKLY, RECIPIENT, SMART_HOST
+
 SINKS = """
 from penstock import Sink, on
-from penstock.events import Auth, EndOfData, RcptTo, Submission
+from penstock.events import Auth, EndOfData, MessageStart, RcptTo, SessionStart, Submission
 from penstock.verdicts import Authenticated, Reject
 
 
@@ -45,6 +49,11 @@ class Otp(Sink):
     async def authenticate(self, event: Auth) -> Authenticated:
         await event.challenge(b"hunter2-challenge")
         return Authenticated("alice")
+
+
+class Hello(Sink):
+    @on(SessionStart, MessageStart)
+    async def look(self, event: SessionStart | MessageStart) -> None: ...
 """
 BINDINGS = """
 [[binding]]
@@ -122,6 +131,26 @@ def test_a_trace_tells_the_whole_story_of_a_message(server: Server) -> None:
     assert tag["version"]
     (delivery,) = [entry for entry in entries if entry["what"] == "LocalDelivery"]
     assert delivery["verdict"].startswith("Delivered")
+
+
+def test_each_try_is_told_with_what_the_remote_server_said(folder: Path) -> None:
+    """Put off at the first try and relayed at the second; the session with the remote server is in the story too."""
+    script = Script({At(Phase.MAIL, 1, 1): reply("451 4.7.1 Come back later")})
+    with BackgroundRemote(script) as remote:
+        more = f"{QUICKLY}{SMART_HOST.format(port=remote.port)}[[binding]]\nname = 'hello'\nsink = 'traced_sinks:Hello'\n"
+        with Server(folder, more=more) as server:
+            message = send(server, RECIPIENT)
+            wait_until(lambda: remote.taken, "it is relayed")
+            server.wait_for_log(lambda line: line.get("event") == "relayed", "and that is said")
+            entries = trace(server, message)
+    steps = [entry for entry in entries if entry["kind"] == "step"]
+    assert [entry["what"] for entry in steps] == ["accepted", "queued", "deferred", "relayed"]
+    assert steps[2]["details"]["reply"] == "451 4.7.1 Come back later"
+    assert steps[3]["details"]["to"] == RECIPIENT
+    greeted = [entry for entry in entries if entry["what"] == "SessionStart"]
+    assert len(greeted) >= 1
+    assert greeted[0]["message"] == ""
+    assert any(entry["outbound"] == greeted[0]["outbound"] for entry in entries if entry["what"] == "MessageStart")
 
 
 def test_a_session_is_traced_with_what_was_refused_in_it(server: Server) -> None:
