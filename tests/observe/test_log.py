@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from penstock.observe.log import get_log, set_up
 
@@ -31,13 +29,6 @@ class Stream(io.TextIOWrapper):
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines()]
-
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    saved = structlog.get_config()
-    yield
-    structlog.configure(**saved)
 
 
 def test_a_line_is_json_with_time_level_event_and_its_values() -> None:

@@ -13,16 +13,15 @@ from .waiting import wait_until
 def owner(connection: socket.socket, pids: Iterable[int]) -> int:
     """The one of the processes that serves this IPv4 connection of ours."""
     candidates = list(pids)
-    port = connection.getsockname()[1]
-    return wait_until(lambda: _owner(port, candidates), f"one of {candidates} serves port {port}")
+    ours, theirs = connection.getsockname()[1], connection.getpeername()[1]
+    return wait_until(lambda: _owner(theirs, ours, candidates), f"one of {candidates} serves port {ours}")
 
 
-def _owner(port: int, pids: list[int]) -> int:
-    """0 when none does (yet)."""
-    remote = f":{port:04X}"
+def _owner(local: int, remote: int, pids: list[int]) -> int:
+    """0 when none does (yet). Both ports count: connections of others, ended ones too, may have used the same port of the client."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
-        if fields[2].endswith(remote):
+        if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
             wanted = f"socket:[{fields[9]}]"
             return next((pid for pid in pids if wanted in _files(pid)), 0)
     return 0
