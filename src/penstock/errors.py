@@ -11,6 +11,7 @@
     ├── ProtocolError
     │   ├── LocalProtocolError     our side used a protocol machine wrongly
     │   └── RemoteProtocolError    the other side broke the protocol; carries the reply it deserves
+    ├── SaslError              the other side of an authentication exchange broke its rules
     └── StorageError
         ├── StorageUnavailable   nothing can be written now; what was asked did not happen; try again later
         │   └── StorageFull      ... because there is no room
@@ -111,6 +112,10 @@ class RemoteProtocolError(ProtocolError):
 
     def __str__(self) -> str:
         return self.what
+
+
+class SaslError(PenstockError):
+    """The other side of an authentication exchange broke its rules, or could not prove who it is."""
 
 
 class StorageError(PenstockError):

@@ -41,7 +41,8 @@ CONDITION_EXAMPLES = {
     "sample": "{ sample = 5 }", "rule": '{ rule = "mail from=*@example.net;rcpt to=sales*" }',
 }  # fmt: skip
 TABLES: dict[str, type[Any]] = {
-    "server": schema.ServerTable, "listener": schema.ListenerTable, "limits": schema.LimitsTable, "retry": sending.RetryTable,
+    "server": schema.ServerTable, "listener": schema.ListenerTable, "limits": schema.LimitsTable,
+    "tls": schema.TlsTable, "auth": schema.AuthTable, "submission": schema.SubmissionTable, "retry": sending.RetryTable,
     "relay": schema.RelayTable, "domain": schema.DomainTable, "route": sending.RouteTable, "delivery": sending.DeliveryTable,
     "dns": sending.DnsTable, "notices": sending.NoticesTable, "binding": schema.BindingTable,
     "log": schema.LogTable, "capture": capturing.CaptureTable, "trace": tracing.TraceTable,

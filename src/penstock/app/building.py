@@ -14,8 +14,6 @@ from ..delivery.resolver import Resolver
 from ..delivery.settings import DeliverySettings
 from ..errors import ConfigError
 from ..events.binding import Bindings
-from ..events.transit import MaxMessageSize
-from ..hosts.smtp.host import SessionLimits, SmtpSettings
 from ..mail.address import NULL, Address
 from ..mail.report import ReportSettings
 from ..mail.report_text import Kind, Text
@@ -24,8 +22,6 @@ from ..queue.scheduler import SchedulerSettings
 from ..queue.settings import DestinationSettings
 from ..transport.notices import NoticeSettings
 from ..transport.pipeline import Parts, Transport, TransportSettings
-from ..wire.smtp.limits import Limits
-from ..wire.smtp.settings import ServerSettings
 
 KINDS: tuple[Kind, ...] = ("failed", "delayed", "success")
 
@@ -80,32 +76,3 @@ class Ways:
         """Who serves remote destinations."""
         mine = CourierParts(parts.server, parts.dispatcher, transport, self.targets, parts.log, transport.hold_damaged)
         return Couriers(mine, bindings, DeliverySettings(self.outbound.hop))
-
-
-def smtp_settings(config: Config, listener: str, bindings: Bindings) -> SmtpSettings:
-    """What the sessions of a listener are told."""
-    table = config.limits
-    limits = Limits(
-        message_size=table.message_size,
-        recipients=table.recipients,
-        transactions=table.messages_per_session,
-        errors=table.errors,
-        asks_size=bool(bindings.chain(MaxMessageSize)),
-    )
-    sessions = SessionLimits(
-        connections=table.connections,
-        connections_per_client=table.connections_per_client,
-        idle=float(table.idle),
-        command=float(table.command),
-        data=float(table.data),
-        message=float(table.message),
-        idle_commands=table.idle_commands,
-    )
-    built_in = ServerSettings(config.server.hostname).table
-    verbs = frozenset(bindings.verbs) - frozenset(built_in)
-    return SmtpSettings(
-        listener,
-        ServerSettings(config.server.hostname, limits, verbs=verbs, mechanisms=tuple(bindings.mechanisms)),
-        sessions,
-        hops=table.hops,
-    )

@@ -35,9 +35,10 @@ from ..storage.base import Spool
 from ..storage.embedded import EmbeddedSettings, EmbeddedSpool
 from ..transport.pipeline import Parts, Transport, TransportSettings
 from .administering import LiveBindings
-from .building import Ways, smtp_settings, transport_settings
+from .building import Ways, transport_settings
 from .capturing import Capturing
 from .generations import GenerationParts, Generations
+from .listening import smtp_settings
 from .loading import Loaded
 from .node import Node
 from .tracing import LiveTracing
@@ -123,7 +124,8 @@ class Worker:
         return Connection(self._host, self._listeners[listener])
 
     def _smtp_settings(self, config: Config, bindings: Bindings) -> dict[str, SmtpSettings]:
-        return {name: smtp_settings(config, name, bindings) for name, _ in self._place.sockets}
+        tables = {table.name: table for table in config.listeners}
+        return {name: smtp_settings(config, tables[name], bindings) for name, _ in self._place.sockets}
 
     def _switch(self, loaded: Loaded, bindings: Bindings) -> None:
         """Puts a generation in force for all that begins from now on."""

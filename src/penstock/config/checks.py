@@ -15,7 +15,9 @@ from ..events.pattern import glob
 from ..events.rule import Strings
 from ..mail.address import Address
 from .capturing import check_capture
-from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, ServerTable
+from .limiting import LimitsTable
+from .listening import ListenerTable
+from .schema import BindingTable, Config, DomainTable, ServerTable
 from .sending_checks import check_sending
 from .tracing import check_trace
 

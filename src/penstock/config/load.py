@@ -15,16 +15,22 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..errors import ConfigError
+from .authenticating import AuthTable
 from .capturing import CaptureTable
 from .checks import check
-from .schema import BindingTable, Config, DomainTable, LimitsTable, ListenerTable, LogTable, RelayTable, ServerTable
+from .limiting import LimitsTable
+from .listening import ListenerTable
+from .schema import BindingTable, Config, DomainTable, LogTable, RelayTable, ServerTable
+from .securing import TlsTable
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
+from .submitting import SubmissionTable
 from .tracing import TraceTable
 from .values import Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
 
 T = TypeVar("T")
 _TABLES = (
-    "server", "limits", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "trace", "listener", "domain", "route", "binding",
+    "server", "limits", "tls", "auth", "submission", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "trace", "listener",
+    "domain", "route", "binding",
 )  # fmt: skip
 
 
@@ -40,6 +46,9 @@ def load(path: Path) -> Config:
         path=path.absolute(),
         server=_table(raw, "server", ServerTable, place),
         limits=_table(raw, "limits", LimitsTable, place),
+        tls=_table(raw, "tls", TlsTable, place, path.absolute().parent),
+        auth=_table(raw, "auth", AuthTable, place, path.absolute().parent),
+        submission=_table(raw, "submission", SubmissionTable, place),
         retry=_table(raw, "retry", RetryTable, place),
         relay=_table(raw, "relay", RelayTable, place),
         log=_table(raw, "log", LogTable, place),

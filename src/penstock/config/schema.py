@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..events.rule import Match
+from .authenticating import AuthTable
 from .capturing import CaptureTable
 from .controls import Breaker, Canary, Process
+from .limiting import LimitsTable
+from .listening import ListenerTable
+from .securing import TlsTable
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
+from .submitting import SubmissionTable
 from .tracing import TraceTable
-from .values import Duration, Endpoint, Moment, Percent, Size, located
+from .values import Duration, Moment, Percent, located
 
 
 @dataclass(slots=True)
@@ -51,52 +56,6 @@ class ServerTable:
     def worker_count(self) -> int:
         """How many processes there will be."""
         return self.workers or os.cpu_count() or 1
-
-
-@dataclass(slots=True)
-class ListenerTable:
-    """``[[listener]]``.
-
-    Args:
-        name: unique; bindings refer to it.
-        address: where it listens.
-    """
-
-    name: str
-    address: Endpoint
-
-
-@dataclass(slots=True)
-class LimitsTable:
-    """``[limits]``, for each worker.
-
-    Args:
-        message_size: octets of one message.
-        recipients: recipients of one message.
-        errors: commands in error after which a session is ended; 0 for never.
-        messages_per_session: messages in one session; 0 for unlimited.
-        connections: sessions at the same time.
-        connections_per_client: of these, from one address.
-        idle: how long a client may wait with its next command.
-        command: how long it may take to send one command line.
-        data: how long it may pause within content.
-        message: how long one content may take in all.
-        hops: Received fields at which a message is taken to loop.
-        idle_commands: commands without a message after which a session is ended; 0 for never.
-    """
-
-    message_size: Size = Size(25 * 1024 * 1024)
-    recipients: int = 1000
-    errors: int = 20
-    messages_per_session: int = 0
-    connections: int = 10_000
-    connections_per_client: int = 50
-    idle: Duration = Duration(300)
-    command: Duration = Duration(300)
-    data: Duration = Duration(300)
-    message: Duration = Duration(3600)
-    hops: int = 50
-    idle_commands: int = 1000
 
 
 @dataclass(slots=True)
@@ -198,7 +157,7 @@ class Config:
 
     Args:
         path: the file it came from; relative paths in it start at its folder.
-        server, limits, retry, relay, log, dns, delivery, notices, capture, trace: the tables.
+        server, limits, tls, auth, submission, retry, relay, log, dns, delivery, notices, capture, trace: the tables.
         listeners: by name.
         domains: by name, in lower case.
         routes: by pattern, in lower case.
@@ -209,6 +168,9 @@ class Config:
     path: Path
     server: ServerTable
     limits: LimitsTable
+    tls: TlsTable
+    auth: AuthTable
+    submission: SubmissionTable
     retry: RetryTable
     relay: RelayTable
     log: LogTable

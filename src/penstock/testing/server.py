@@ -15,8 +15,9 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..app.building import Ways, smtp_settings, transport_settings
+from ..app.building import Ways, transport_settings
 from ..app.generations import starting, stopping
+from ..app.listening import smtp_settings
 from ..app.node import Node
 from ..config import Config, plugs
 from ..config.outbound import Outbound, resolver_settings, target_settings
@@ -162,7 +163,7 @@ class InProcess:
             listener: the name of the listener.
         """
         table = next(one for one in self.config.listeners if one.name == listener)
-        settings = smtp_settings(self.config, listener, self.bindings)
+        settings = smtp_settings(self.config, table, self.bindings)
         here = (table.address.host, table.address.port)
         return self._context.copy().run(self._connected, protocol, client, here, settings)
 

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...events.binding import Bindings
 from ...events.dispatch import Dispatcher
@@ -18,8 +18,12 @@ from ...observe.log import Log
 from ...storage.base import Spool
 from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
+from .encryption import TlsServing
+from .guard import GuardSettings
 from .intake import Memory
+from .login import AuthServing
 from .tap import Tap
+from .trust import Trust
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -70,6 +74,11 @@ class SmtpSettings:
         in_memory: octets of content up to which a message stays in memory while it arrives; larger ones go to disk.
         hops: Received fields at which a message is taken to loop. RFC 5321 §6.3 asks for at least 100 to be let through, Postfix and
             Exim draw the line at 50 and 30.
+        service: "smtp", "submission" (our users' mail, RFC 6409) or "lmtp" (RFC 2033).
+        tls: None where there is no certificate.
+        auth: how clients log in.
+        trust: whom we believe what they say of others.
+        guard: how it protects itself.
     """
 
     name: str
@@ -77,6 +86,11 @@ class SmtpSettings:
     limits: SessionLimits = field(default_factory=SessionLimits)
     in_memory: int = 1024 * 1024
     hops: int = 50
+    service: Literal["smtp", "submission", "lmtp"] = "smtp"
+    tls: TlsServing | None = None
+    auth: AuthServing = field(default=AuthServing())
+    trust: Trust = field(default=Trust())
+    guard: GuardSettings = field(default=GuardSettings())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,73 @@
+"""From a configuration to what the sessions of each listener are told: a function for each part, since each has a table of its own."""
+
+from __future__ import annotations
+
+from ..config import Config
+from ..config.listening import ListenerTable
+from ..events.binding import Bindings
+from ..events.transit import MaxMessageSize
+from ..hosts.smtp.encryption import TlsServing
+from ..hosts.smtp.guard import GuardSettings
+from ..hosts.smtp.host import SessionLimits, SmtpSettings
+from ..hosts.smtp.login import AuthServing
+from ..hosts.smtp.trust import Trust
+from ..wire.smtp.limits import Limits
+from ..wire.smtp.settings import ServerSettings
+
+
+def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings) -> SmtpSettings:
+    """What the sessions of a listener are told. Raises ConfigError, say, for a certificate that cannot be read."""
+    built_in = ServerSettings(config.server.hostname).table
+    verbs = frozenset(bindings.verbs) - frozenset(built_in)
+    wire = ServerSettings(config.server.hostname, _wire_limits(config, bindings), verbs=verbs, mechanisms=tuple(bindings.mechanisms))
+    return SmtpSettings(
+        listener.name,
+        wire,
+        _session_limits(config),
+        hops=config.limits.hops,
+        service="submission" if listener.service == "submissions" else listener.service,
+        tls=_tls(config, listener),
+        auth=_auth(config, listener, bindings),
+        trust=_trust(listener),
+        guard=_guard(config, listener),
+    )
+
+
+def _wire_limits(config: Config, bindings: Bindings) -> Limits:
+    table = config.limits
+    return Limits(
+        message_size=table.message_size,
+        recipients=table.recipients,
+        transactions=table.messages_per_session,
+        errors=table.errors,
+        asks_size=bool(bindings.chain(MaxMessageSize)),
+    )
+
+
+def _session_limits(config: Config) -> SessionLimits:
+    table = config.limits
+    return SessionLimits(
+        connections=table.connections,
+        connections_per_client=table.connections_per_client,
+        idle=float(table.idle),
+        command=float(table.command),
+        data=float(table.data),
+        message=float(table.message),
+        idle_commands=table.idle_commands,
+    )
+
+
+def _tls(config: Config, listener: ListenerTable) -> TlsServing | None:
+    return None
+
+
+def _auth(config: Config, listener: ListenerTable, bindings: Bindings) -> AuthServing:
+    return AuthServing()
+
+
+def _trust(listener: ListenerTable) -> Trust:
+    return Trust()
+
+
+def _guard(config: Config, listener: ListenerTable) -> GuardSettings:
+    return GuardSettings()
