@@ -184,7 +184,7 @@ class Offer:
         lines: the lines of the EHLO reply, possibly edited; a row counts when its keyword begins one of them.
     """
 
-    __slots__ = ("chunking", "mail", "mechanisms", "rcpt")
+    __slots__ = ("chunking", "mail", "mechanisms", "rcpt", "starttls")
 
     def __init__(self, rows: Iterable[Extension] = (), lines: Sequence[str] = ()) -> None:
         keywords = {line.partition(" ")[0].upper() for line in lines}
@@ -192,5 +192,6 @@ class Offer:
         self.mail: dict[str, MailRule] = {name: rule for row in offered for name, rule in row.mail.items()}
         self.rcpt: dict[str, RcptRule] = {name: rule for row in offered for name, rule in row.rcpt.items()}
         self.chunking = "CHUNKING" in keywords
+        self.starttls = "STARTTLS" in keywords
         words = [line.upper().split() for line in lines]
         self.mechanisms = frozenset(name for first, *others in filter(None, words) if first == "AUTH" for name in others)

@@ -133,6 +133,12 @@ class Verb(msgspec.Struct, frozen=True):
     line: str
 
 
+class StartTls(msgspec.Struct, frozen=True):
+    """Question: STARTTLS (RFC 3207 §4); once it is accepted nothing is parsed until ``secured``."""
+
+    line: str
+
+
 class Auth(msgspec.Struct, frozen=True):
     """Question: AUTH (RFC 4954 §4) with a mechanism that was offered; it may ask for lines before it is answered.
 
@@ -176,6 +182,6 @@ class Closed(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-Question = Greeting | Mail | Rcpt | DataStart | ContentEnd | Reset | Noop | Help | Vrfy | Expn | Quit | Verb | Auth
+Question = Greeting | Mail | Rcpt | DataStart | ContentEnd | Reset | Noop | Help | Vrfy | Expn | Quit | Verb | StartTls | Auth
 Report = Chunk | Line | Block | Refused | Closed
 Happening = Question | Report

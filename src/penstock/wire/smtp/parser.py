@@ -24,6 +24,7 @@ from .state import MOVES, State
 
 # The first octet of a TLS record with a ClientHello (RFC 8446 §5.1).
 _TLS = "\x16"
+_WAITING = frozenset({State.CONNECTED, State.SECURING})
 
 
 class ServerParser:
@@ -44,6 +45,7 @@ class ServerParser:
         "_recipients",
         "_rules",
         "_scope",
+        "_served",
         "_settings",
         "_state",
         "_told",
@@ -52,6 +54,7 @@ class ServerParser:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
+        self._served = settings.in_clear
         self._scope = Scope(settings.limits, Offer())
         self._state = State.CONNECTED
         self._input = InputBuffer()
@@ -96,13 +99,13 @@ class ServerParser:
             self._input.append(data)
 
     def next_event(self) -> Happening | Signal:
-        """The next thing that happened, NEED_DATA when more input is needed, or PAUSED while a decision, or the banner, is due."""
+        """The next thing that happened, NEED_DATA when more input is needed, PAUSED while a decision, the banner or a handshake is due."""
         while True:
             if self._told:
                 return self._told.popleft()
             if self._state is State.CLOSED:
                 return NEED_DATA
-            if self._reading is None and (self._question is not None or self._state is State.CONNECTED):
+            if self._reading is None and (self._question is not None or self._state in _WAITING):
                 return PAUSED
             happening = self._next_command() if self._reading is None else self._read_on(self._reading)
             if happening is NEED_DATA and self._eof:
@@ -123,7 +126,7 @@ class ServerParser:
                 return self._fail(RemoteProtocolError("TLS without STARTTLS"), _TLS)
             return NEED_DATA
         try:
-            question = understand(decode(raw), self._state, self._settings.table, self._scope)
+            question = understand(decode(raw), self._state, self._served.table, self._scope)
             if isinstance(question, Bdat):
                 return self._ask_chunk(question)
             self._check_counters(question)

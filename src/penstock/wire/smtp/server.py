@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 from ...errors import LocalProtocolError
 from ...mail.reply import Reply
+from .command import Scope
 from .content import ContentRules
 from .extension import Offer
-from .happening import Auth, ContentEnd, DataStart, Expn, Greeting, Help, Mail, Noop, Question, Rcpt, Reason, Verb, Vrfy
+from .happening import Auth, ContentEnd, DataStart, Expn, Greeting, Help, Mail, Noop, Question, Rcpt, Reason, StartTls, Verb, Vrfy
 from .parser import ServerParser
 from .reading import BlockReading, DataReading, LineReading, Reading, Swallowing
-from .settings import EFFECTS, START_INPUT
+from .settings import EFFECTS, READY_FOR_TLS, START_INPUT
 from .state import State
 
 _FREELY_ANSWERED = (Noop, Help, Vrfy, Expn, Verb)
@@ -34,7 +35,7 @@ class ServerMachine(ServerParser):
 
     def offered(self) -> list[str]:
         """The lines of extensions that EHLO would offer, for the host to edit and hand to ``accept_greeting``."""
-        return list(self._settings.lines)
+        return list(self._served.lines)
 
     def greet(self, reply: Reply) -> None:
         """Queues the banner and begins to parse.
@@ -67,6 +68,8 @@ class ServerMachine(ServerParser):
             self._accept_greeting(question, reply)
         elif isinstance(question, DataStart):
             self._accept_content(question, reply)
+        elif isinstance(question, StartTls):
+            self._accept_tls(reply)
         else:
             self._accept_other(question, reply)
 
@@ -163,9 +166,26 @@ class ServerMachine(ServerParser):
         """
         if self._question is not None or self._state not in (State.GREETING, State.READY):
             raise self._misuse("reset_greeting")
-        self._input.clear()
-        self._scope.offer = Offer()
+        self._forget_greeting()
         self._move(State.GREETING)
+
+    def secured(self) -> None:
+        """The TLS handshake is over; all that was said before it is forgotten, a login and unparsed octets included (RFC 3207 §4.2).
+
+        Before the banner this means that TLS was there from the first octet (RFC 8314).
+
+        Raises: LocalProtocolError when no handshake was due.
+        """
+        if self._state not in (State.CONNECTED, State.SECURING) or self._served is self._settings.secured:
+            raise self._misuse("secured")
+        self._served = self._settings.secured
+        self._forget_greeting()
+        if self._state is State.SECURING:
+            self._move(State.GREETING)
+
+    def _forget_greeting(self) -> None:
+        self._input.clear()
+        self._scope = Scope(self._settings.limits, Offer())
 
     def _begin_dialogue(self, call: str, reading: Reading) -> None:
         if not isinstance(self._asked(call), Verb | Auth):
@@ -176,9 +196,9 @@ class ServerMachine(ServerParser):
         settings = self._settings
         lines: tuple[str, ...] = ()
         if question.verb == "EHLO":
-            lines = settings.lines if reply is None else reply.lines[1:]
+            lines = self._served.lines if reply is None else reply.lines[1:]
         self._question = None
-        self._scope.offer = settings.offer if lines == settings.lines else Offer(settings.extensions, lines)
+        self._scope.offer = self._served.offer if lines == self._served.lines else Offer(settings.extensions, lines)
         self._out.append((reply or Reply(250, "", "\n".join((settings.hostname, *lines)))).to_bytes())
         # RFC 5321 §4.1.4: a later EHLO must "clear all buffers and reset the state exactly as if a RSET command had been issued".
         self._move(State.READY)
@@ -196,6 +216,13 @@ class ServerMachine(ServerParser):
         self._out.append((reply or START_INPUT).to_bytes())
         self._reading = DataReading(self._rules)
         self._move(State.DATA)
+
+    def _accept_tls(self, reply: Reply | None) -> None:
+        """Octets that came with STARTTLS are thrown away: whoever put them there was not seen to hold a key (CVE-2011-0411)."""
+        self._question = None
+        self._input.clear()
+        self._out.append((reply or READY_FOR_TLS).to_bytes())
+        self._move(State.SECURING)
 
     def _accept_other(self, question: Question, reply: Reply | None) -> None:
         if isinstance(question, ContentEnd):

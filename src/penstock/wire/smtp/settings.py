@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from ...mail.reply import Reply
 from .command import Command, table_with
 from .content import BareNewlines
-from .extension import STANDARD, Extension, Offer
+from .extension import STANDARD, Extension
 from .happening import Auth, ContentEnd, Expn, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
 from .limits import Limits
+from .served import Served, serve_both
 from .state import State
 
 OK = Reply(250, "2.0.0", "Ok")
@@ -23,6 +24,8 @@ RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 START_INPUT = Reply(354, "", "End data with <CRLF>.<CRLF>")
 # RFC 5321 §7.3: a site that disables VRFY or EXPN "MUST return a 252 response".
 CANNOT_VERIFY = Reply(252, "2.0.0", "Cannot verify, but will accept mail and try to deliver it")
+# RFC 3207 §4; with a code of its own, as "220 2.0.0 Ready to start TLS" of others.
+READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
 AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
 BYE = Reply(221, "2.0.0", "Bye")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
@@ -54,6 +57,9 @@ class ServerSettings:
         verbs: further verbs that become ``Verb`` questions.
         bare_newlines: what a bare CR or LF in content means.
         mechanisms: of AUTH, in upper case; without any, AUTH is not offered.
+        starttls: TLS can be had by STARTTLS (RFC 3207).
+        tls_required: without TLS nothing is served but what leads to it.
+        auth_in_clear: AUTH is served without TLS, too.
     """
 
     hostname: str
@@ -62,17 +68,21 @@ class ServerSettings:
     verbs: frozenset[str] = frozenset()
     bare_newlines: BareNewlines = "refuse"
     mechanisms: tuple[str, ...] = ()
+    starttls: bool = False
+    tls_required: bool = False
+    auth_in_clear: bool = True
     table: dict[str, Command] = field(init=False, repr=False, compare=False)
-    lines: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    offer: Offer = field(init=False, repr=False, compare=False)
+    in_clear: Served = field(init=False, repr=False, compare=False)
+    secured: Served = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lines = tuple(line for row in self.extensions if (line := row.line(self.limits)) is not None)
-        if self.mechanisms:
-            lines += (f"AUTH {' '.join(self.mechanisms)}",)
+        auth = f"AUTH {' '.join(self.mechanisms)}" if self.mechanisms else ""
         object.__setattr__(self, "table", table_with(self.verbs, bool(self.mechanisms)))
-        object.__setattr__(self, "lines", lines)
-        object.__setattr__(self, "offer", Offer(self.extensions, lines))
+        policy = (self.starttls, self.tls_required, self.auth_in_clear)
+        in_clear, secured = serve_both(self.table, self.extensions, lines, policy, auth)
+        object.__setattr__(self, "in_clear", in_clear)
+        object.__setattr__(self, "secured", secured)
 
     def help(self) -> Reply:
         """The default answer to HELP: the verbs that there are."""

@@ -11,6 +11,7 @@ class State(Enum):
     CONNECTED = "before the banner"
     TURNED_AWAY = "after a 554 banner"
     GREETING = "before EHLO or HELO"
+    SECURING = "in the TLS handshake"
     READY = "between transactions"
     MAIL = "after MAIL"
     RCPT = "after RCPT"
@@ -28,7 +29,9 @@ MOVES: dict[State, frozenset[State]] = {
     State.CONNECTED: frozenset({State.GREETING, State.TURNED_AWAY}),
     State.TURNED_AWAY: frozenset(),
     State.GREETING: frozenset({State.GREETING, State.READY}),
-    State.READY: frozenset({State.GREETING, State.READY, State.MAIL}),
+    # RFC 3207 §4.2: after the handshake the session is where it was after the banner.
+    State.SECURING: frozenset({State.GREETING}),
+    State.READY: frozenset({State.GREETING, State.SECURING, State.READY, State.MAIL}),
     State.MAIL: frozenset({State.READY, State.RCPT}),
     State.RCPT: frozenset({State.READY, State.RCPT, State.DATA, State.CHUNK}),
     State.DATA: frozenset({State.READY}),
