@@ -6,9 +6,12 @@ machine goes on. So the same machines serve every store, and are tested without 
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
 import msgspec
+
+from ...errors import LocalProtocolError, SaslError
 
 
 class Password(msgspec.Struct, frozen=True):
@@ -156,10 +159,59 @@ class ServerMechanism(Protocol):
         """Takes the answer to the last Ask."""
 
 
+# A server's side as one runs through it: yields what it sends or wants to know, is sent the response or the answer, returns the end.
+Talk = Generator["Challenge | Ask", Any, "Success | Failure"]
+
+
+class ServerExchange:
+    """A server's side that is written as one function, so that it reads like its RFC: the generator is the state.
+
+    Args:
+        talk: is given the initial response, or None.
+    """
+
+    __slots__ = ("_begin", "_last", "_talk")
+
+    def __init__(self, talk: Callable[[bytes | None], Talk]) -> None:
+        self._begin = talk
+        self._talk: Talk | None = None
+        self._last: Step | None = None
+
+    def start(self, initial: bytes | None) -> Step:
+        """Begins, with the initial response if there was one."""
+        if self._talk is not None:
+            raise LocalProtocolError("start() twice")
+        self._talk = self._begin(initial)
+        return self._on(None)
+
+    def respond(self, response: bytes) -> Step:
+        """Takes the client's response to the last Challenge."""
+        if not isinstance(self._last, Challenge):
+            raise LocalProtocolError("respond() without a challenge")
+        return self._on(response)
+
+    def answer(self, answer: Answer) -> Step:
+        """Takes the answer to the last Ask."""
+        if not isinstance(self._last, Ask):
+            raise LocalProtocolError("answer() without a question")
+        return self._on(answer)
+
+    def _on(self, value: Any) -> Step:
+        assert self._talk is not None
+        try:
+            self._last = self._talk.send(value)
+        except StopIteration as end:
+            self._last = end.value
+        except SaslError as error:
+            self._last = Failure(str(error), malformed=True)
+        assert self._last is not None
+        return self._last
+
+
 class ClientMechanism(Protocol):
     """The client's side of one exchange.
 
-    Raises: SaslError, of ``errors``, when the server breaks the rules or does not know what it should: then the exchange is cancelled.
+    Raises: SaslError when the server breaks the rules or does not know what it should: then the exchange is cancelled.
     """
 
     name: str
@@ -181,3 +233,6 @@ class ChannelBindings(msgspec.Struct, frozen=True):
     """
 
     data: dict[str, bytes] = {}
+
+
+UNBOUND = ChannelBindings()
