@@ -74,7 +74,7 @@ class Listener:
         work = self._work
         self.session = CapturedSession(
             id=work.id, listener=work.listener, hostname=now.server.hostname, client_ip=work.client_ip, client_port=work.client_port,
-            client_name=work.client_name, started=work.started, tls=work.tls, hides=settings.redaction.hides,
+            client_name=work.client_name, started=work.started, tls=str(work.tls or ""), hides=settings.redaction.hides,
         )  # fmt: skip
 
     @quietly

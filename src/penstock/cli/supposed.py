@@ -23,6 +23,8 @@ from ..mail.envelope import Envelope, MailParameters, Recipient
 from ..mail.header import read_fields
 from ..mail.message import Direction, MessageRecord, Origin
 from ..mail.reply import Reply
+from ..wire.sasl.base import Password
+from ..wire.tls import TlsFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Moments:
         self._server = _Nowhere()
         self._session = SessionWork("SUPPOSED", (supposed.client or "", 0), supposed.listener or "", time.time())
         self._session.helo, self._session.user = supposed.helo or "", supposed.user or ""
-        self._session.tls = "TLSv1.3" if supposed.tls else ""
+        self._session.tls = TlsFacts("TLSv1.3") if supposed.tls else None
         self._recipients = tuple(Recipient(address, str(address)) for address in supposed.recipients) or (Recipient(NULL),)
         self._outbound = OutboundWork("SUPPOSED", "", Remote(), time.time())
 
@@ -232,7 +234,9 @@ def _notice(kind: type[Notice]) -> Callable[[Moments], c.Event]:
 _ONCE: dict[type[c.Event], Callable[[Moments], c.Event]] = {
     c.Helo: lambda m: c.Helo(m.in_session(None), m.helo, []),
     c.Ehlo: lambda m: c.Ehlo(m.in_session(None), m.helo, []),
+    c.TlsEstablished: lambda m: c.TlsEstablished(m.in_session(None), TlsFacts("TLSv1.3")),
     c.AuthenticatedReport: lambda m: c.AuthenticatedReport(m.in_session(None), "", ""),
+    c.Credentials: lambda m: c.Credentials(m.in_session(None), "PLAIN", Password("", "")),
     c.MaxMessageSize: lambda m: c.MaxMessageSize(m.in_session(m.work(None, False)), *m.sizes),
     c.Resolve: lambda m: c.Resolve(m.in_transit(), [Item(r.address, recipient=r) for r in m.recipients], 1),
     c.Categorized: lambda m: c.Categorized(m.in_transit(), (m.recipients,)),

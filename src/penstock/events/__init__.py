@@ -1,10 +1,12 @@
 """The programming model, and the events where a sink author finds them: ``from penstock.events import RcptTo``."""
 
+from ..wire.tls import CertificateFacts, TlsFacts
 from .catalog import (
     Accepted,
     Auth,
     Authenticated,
     Connected,
+    Credentials,
     Data,
     Delivered,
     Ehlo,
@@ -16,7 +18,9 @@ from .catalog import (
     RcptTo,
     Rejected,
     SessionEnded,
+    StartTls,
     Submission,
+    TlsEstablished,
     Verb,
 )
 from .event import Event
@@ -59,9 +63,11 @@ __all__ = [
     "BeforeData",
     "Bounce",
     "Categorized",
+    "CertificateFacts",
     "ConfigChanged",
     "Connected",
     "Connecting",
+    "Credentials",
     "Data",
     "Deferred",
     "DelayNotice",
@@ -99,10 +105,13 @@ __all__ = [
     "SessionEnd",
     "SessionEnded",
     "SessionStart",
+    "StartTls",
     "Step",
     "Submission",
     "SuccessNotice",
     "Timings",
+    "TlsEstablished",
+    "TlsFacts",
     "Tracked",
     "Verb",
 ]

@@ -11,8 +11,10 @@ from typing import Any
 from ..mail.address import Address
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.reply import Reply
+from ..wire.tls import TlsFacts
 from . import verdict as v
 from . import verdict_transit as t
+from .credentials import Credentials
 from .event import Answered, InSession, MessageEvent, OneRecipient, Report, SessionEvent, TransactionEvent
 from .event import Event as Event
 from .outbound import BeforeData, Connecting, MessageStart, PerRecipient, ServerResponse, SessionEnd, SessionStart
@@ -61,6 +63,7 @@ __all__ = [
     "ConfigChanged",
     "Connected",
     "Connecting",
+    "Credentials",
     "Data",
     "Deferred",
     "DelayNotice",
@@ -97,8 +100,10 @@ __all__ = [
     "SessionEnded",
     "SessionEvent",
     "SessionStart",
+    "StartTls",
     "Submission",
     "SuccessNotice",
+    "TlsEstablished",
     "Tracked",
     "Verb",
     "summary",
@@ -153,6 +158,22 @@ class Ehlo(Greeting):
     """EHLO with a well-formed name (RFC 5321 §4.1.1.1)."""
 
     __slots__ = ()
+
+
+class StartTls(SessionEvent, Answered[v.Reject | v.Disconnect]):
+    """STARTTLS, before the handshake (RFC 3207 §4); where TLS begins with the first octet nobody is asked."""
+
+    __slots__ = ()
+
+
+class TlsEstablished(Report, InSession):
+    """The connection is secured, by STARTTLS or from its first octet: ``tls`` says how, with the certificate of the client's, if any."""
+
+    __slots__ = ("tls",)
+
+    def __init__(self, facts: Facts, tls: TlsFacts) -> None:
+        super().__init__(facts)
+        self.tls = tls
 
 
 class MailFrom(TransactionEvent, Answered[v.Reject | v.Defer | v.Disconnect | v.Rewrite]):
@@ -348,10 +369,10 @@ class SessionEnded(Report, InSession):
 Delivered = DeliveredReport
 Authenticated = AuthenticatedReport
 _ALL: tuple[type[Event], ...] = (
-    Connected, Helo, Ehlo, MailFrom, RcptTo, Data, EndOfHeaders, EndOfData, Verb, Auth, MaxMessageSize,
+    Connected, Helo, Ehlo, StartTls, MailFrom, RcptTo, Data, EndOfHeaders, EndOfData, Verb, Auth, Credentials, MaxMessageSize,
     Submission, PreCategorize, Resolve, Categorized, PostCategorize, Route, ResolveHost, LocalDelivery, Bounce, DelayNotice, SuccessNotice,
     Connecting, SessionStart, MessageStart, PerRecipient, BeforeData, ServerResponse, SessionEnd,
-    Accepted, Rejected, AuthenticatedReport, SessionEnded,
+    Accepted, Rejected, AuthenticatedReport, TlsEstablished, SessionEnded,
     DeliveredReport, Relayed, Deferred, Failed, Expired, Expanded, Dropped, Quarantined, Tracked,
     QueueStateChanged, RoutesChanged, ConfigChanged, ServerStarted, ServerStopping,
 )  # fmt: skip

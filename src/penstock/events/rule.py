@@ -70,14 +70,18 @@ _BEFORE_HELO = {"Connected"}
 _REMOTE = {"Connecting", "SessionStart", "SessionEnd"}
 _ABOUT_SERVER = {"ResolveHost", "QueueStateChanged", "RoutesChanged", "ConfigChanged", "ServerStarted", "ServerStopping"}
 # RFC 4954 §4: the AUTH command is not permitted during a mail transaction.
-_AUTH = {"Auth", "AuthenticatedReport"}
-_NO_MESSAGE = {"Connected", "Helo", "Ehlo", "Verb", "SessionEnded", "Connecting", "SessionStart", "SessionEnd", *_AUTH, *_ABOUT_SERVER}
+_AUTH = {"Auth", "Credentials", "AuthenticatedReport"}
+# RFC 3207 §4: between EHLO and MAIL, or before the banner.
+_TLS = {"StartTls", "TlsEstablished"}
+_NO_MESSAGE = {
+    "Connected", "Helo", "Ehlo", "Verb", "SessionEnded", "Connecting", "SessionStart", "SessionEnd", *_AUTH, *_TLS, *_ABOUT_SERVER,
+}  # fmt: skip
 _NO_CONTENT = _NO_MESSAGE | {"MailFrom", "RcptTo", "Data", "MaxMessageSize"}
 _WITH_VERB = {"Verb", "Rejected", "ServerResponse"}
 _WITH_REPLY = {"Rejected", "ServerResponse", "Relayed", "Deferred", "Failed", "Expired", "DeliveredReport"}
 _IN_SESSION = {
     "Connected", "Helo", "Ehlo", "MailFrom", "RcptTo", "Data", "EndOfHeaders", "EndOfData", "Verb", "MaxMessageSize",
-    "Accepted", "Rejected", "SessionEnded", *_AUTH,
+    "Accepted", "Rejected", "SessionEnded", *_AUTH, *_TLS,
 }  # fmt: skip
 _WITH_RECIPIENT = {
     "RcptTo", "LocalDelivery", "Route", "PerRecipient", "ServerResponse", "DeliveredReport", "Relayed", "Deferred", "Failed", "Expired",

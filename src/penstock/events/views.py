@@ -20,6 +20,7 @@ from ..mail.content import MemoryContent
 from ..mail.envelope import Envelope, Recipient
 from ..mail.header import Header
 from ..mail.message import Direction, MessageRecord, Origin
+from ..wire.tls import TlsFacts
 from .drafts import copied, unchanged
 from .message import Message, as_content
 from .recipients import Recipients, as_address
@@ -105,8 +106,8 @@ class Session(Remembering):
         return self._work.helo
 
     @property
-    def tls(self) -> str:
-        """The TLS version in use, or ""."""
+    def tls(self) -> TlsFacts | None:
+        """What was agreed on when the connection was secured, or None without TLS."""
         return self._work.tls
 
     @property

@@ -29,7 +29,7 @@ def verdict_words(verdict: Verdict | None) -> str:
     if code is not None and hasattr(verdict, "reply"):
         more = [f for f in fields(verdict) if f.name not in ("code", "enhanced", "text") and _is_set(verdict, f)]
         return " ".join([name, str(verdict.reply), *(f"{f.name} {_value(getattr(verdict, f.name))}" for f in more)])[:_LONGEST]
-    said = [f"{f.name} {_value(getattr(verdict, f.name))}" for f in fields(verdict) if _is_set(verdict, f)]
+    said = [f"{f.name} {_value(getattr(verdict, f.name))}" for f in fields(verdict) if f.repr and _is_set(verdict, f)]
     return f"{name} {', '.join(said)}".rstrip()[:_LONGEST]
 
 
@@ -102,6 +102,8 @@ _WORDS: tuple[_Words, ...] = (
     (c.Connected, lambda event: event.facts.session.client_ip),
     (c.Greeting, _greeting),
     (c.Auth, lambda event: event.mechanism),
+    # Not for whom: people type passwords where the name belongs.
+    (c.Credentials, lambda event: f"{event.kind} for {event.mechanism}"),
     (c.MailFrom, _sender),
     (c.ServerResponse, _reply),
     (OneRecipient, lambda event: f"<{event.work.address}>"),
@@ -118,6 +120,7 @@ _WORDS: tuple[_Words, ...] = (
     (c.MessageStart, lambda event: event.command),
     (c.Rejected, _rejected),
     (c.SessionEnded, lambda event: event.reason),
+    (c.TlsEstablished, lambda event: f"{event.tls.version} {event.tls.cipher}".strip()),
     (c.AuthenticatedReport, lambda event: f"{event.user} by {event.mechanism}"),
     (Attempted, _attempted),
     (RecipientReport, lambda event: f"<{event.recipient.address}>"),

@@ -14,6 +14,7 @@ from ..mail.content import Content
 from ..mail.header import Section, read_fields, split_header
 from ..mail.message import MessageRecord
 from ..mail.reply import Reply
+from ..wire.tls import TlsFacts
 
 
 class SessionWork:
@@ -32,7 +33,7 @@ class SessionWork:
         self.client_ip, self.client_port = client
         self.client_name = ""
         self.helo = ""
-        self.tls = ""
+        self.tls: TlsFacts | None = None
         self.user = ""
         self.listener = listener
         self.started = started

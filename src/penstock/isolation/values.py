@@ -27,6 +27,7 @@ from ..mail.content import MemoryContent
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.nexthop import NextHop
 from ..mail.reply import Reply
+from ..wire.tls import CertificateFacts, TlsFacts
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 # A class that inherits from one of these, such as a Secret, is its value to others.
@@ -170,7 +171,7 @@ _TAKEN: dict[int, Callable[[Any], Any]] = {
     _TUPLE: tuple, _SET: set, _FROZENSET: frozenset, _ITEMS: dict, _INTEGER: int, _BYTEARRAY: bytearray,
 }  # fmt: skip
 # These msgspec writes and checks by itself, field types included.
-_TYPED: tuple[type[Any], ...] = (Address, Recipient, Reply, MailParameters, Item, Timings, NextHop)
+_TYPED: tuple[type[Any], ...] = (Address, Recipient, Reply, MailParameters, Item, Timings, NextHop, TlsFacts, CertificateFacts)
 _KINDS: dict[type[Any], _Kind] = {
     **{verdict: _fieldwise(verdict) for event in CATALOG.values() for verdict in event.admits},
     **{cls: _Kind(lambda value: value, lambda value: value) for cls in _TYPED},

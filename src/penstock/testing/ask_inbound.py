@@ -5,23 +5,35 @@ about RCPT at once, and gets a message for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from .. import events
 from ..events import verdict as v
 from ..events import verdict_transit as t
 from ..events.catalog import Greeting
+from ..events.credentials import Kind
+from ..events.verdict_login import Keys, PlainPassword
 from ..events.views import MessageSnapshot
 from ..events.work import MessageWork
 from ..mail.address import Address
 from ..mail.content import MemoryContent
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.header import split_header
+from ..wire.sasl import base
+from ..wire.tls import TlsFacts
 from .asking import MAIL, RECIPIENT, SENDER, Asking
 from .stand_in import ContentLike, ReplyLike, ScriptedClient, as_octets, as_reply
 
 Refusal = v.Reject | v.Defer | v.Disconnect
+# What is asked for each kind, and the usual mechanism that asks it; of a user, a secret, whom to act as, and a mechanism.
+_ASKED: dict[Kind, tuple[str, Callable[[str, str, str, str], base.Ask]]] = {
+    "password": ("PLAIN", lambda user, secret, other, _: base.Password(user, secret, other)),
+    "keys": ("SCRAM-SHA-256", lambda user, _, other, mechanism: base.Keys(user, mechanism.upper().removesuffix("-PLUS"), other)),
+    "secret": ("CRAM-MD5", lambda user, _, __, ___: base.Secret(user)),
+    "token": ("OAUTHBEARER", lambda user, secret, _, __: base.Token(secret, user)),
+    "certificate": ("EXTERNAL", lambda _, __, other, ___: base.Certificate(other)),
+}
 OFFERED = ("PIPELINING", "8BITMIME", "SIZE 26214400", "DSN", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING")
 
 
@@ -47,6 +59,20 @@ class AskInbound(Asking):
         if verdict is not None:
             self._session.helo = before
         return cast(Refusal | None, verdict)
+
+    async def start_tls(self) -> v.Reject | v.Disconnect | None:
+        """STARTTLS."""
+        return cast(v.Reject | v.Disconnect | None, await self.put(events.StartTls(self.facts(message=False))))
+
+    async def tls_established(self, tls: TlsFacts | str = "TLSv1.3") -> None:
+        """Tells that the connection is secured.
+
+        Args:
+            tls: what was agreed on, or its version alone.
+        """
+        agreed = TlsFacts(tls) if isinstance(tls, str) else tls
+        self.set_session(tls=agreed)
+        await self.put(events.TlsEstablished(self.facts(message=False), agreed))
 
     async def mail_from(self, sender: str = SENDER, parameters: MailParameters | None = None) -> Refusal | v.Rewrite | None:
         """MAIL; begins a new message.
@@ -156,6 +182,25 @@ class AskInbound(Asking):
         if isinstance(verdict, v.Authenticated):
             self._session.user = verdict.user
         return cast(v.Authenticated | Refusal | None, verdict)
+
+    async def credentials(
+        self, user: str = "alice", *, kind: Kind = "password", secret: str = "", authorize_as: str = "", mechanism: str = ""
+    ) -> v.Authenticated | Keys | PlainPassword | Refusal | None:
+        """A mechanism that ships asks about a user.
+
+        Args:
+            user: the name; "" where a token or a certificate has to say it.
+            kind: what is asked.
+            secret: the password or the token that was sent.
+            authorize_as: whom the user wants to act as.
+            mechanism: its name; "" for the usual one of the kind.
+        """
+        usual, make = _ASKED[kind]
+        event = events.Credentials(self.facts(message=False), mechanism.upper() or usual, make(user, secret, authorize_as, mechanism or usual))
+        verdict = await self.put(event)
+        if isinstance(verdict, v.Authenticated):
+            self._session.user = verdict.user
+        return cast(v.Authenticated | Keys | PlainPassword | Refusal | None, verdict)
 
     async def authenticated(self, user: str = "alice", mechanism: str = "PLAIN") -> None:
         """Tells that a mechanism succeeded."""

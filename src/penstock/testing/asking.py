@@ -32,6 +32,7 @@ from ..mail.content import MemoryContent
 from ..mail.envelope import Envelope, Recipient
 from ..mail.message import Direction, MessageRecord, Origin
 from ..observe.log import Log, get_log
+from ..wire.tls import TlsFacts
 from .captured import CapturedLog
 from .stand_in import ContentLike, ReplyLike, ScriptedClient, ScriptedRemote, StandIn, as_octets
 
@@ -237,12 +238,23 @@ class Asking:
         *,
         client_name: str | None = None,
         helo: str | None = None,
-        tls: str | None = None,
+        tls: str | TlsFacts | None = None,
         user: str | None = None,
         listener: str | None = None,
     ) -> None:
-        """Says who the client is; what is None stays as it is. It begins as 192.0.2.1, ``client.example``, on listener "mx"."""
-        given = {"client_ip": client_ip, "client_name": client_name, "helo": helo, "tls": tls, "user": user, "listener": listener}
+        """Says who the client is; what is None stays as it is. It begins as 192.0.2.1, ``client.example``, on listener "mx".
+
+        Args:
+            client_ip: its address.
+            client_name: its name from DNS.
+            helo: what it called itself.
+            tls: the TLS version, all the facts of it, or "" for none.
+            user: who has logged in.
+            listener: where it came.
+        """
+        given = {"client_ip": client_ip, "client_name": client_name, "helo": helo, "user": user, "listener": listener}
+        if tls is not None:
+            self._session.tls = (TlsFacts(tls) if tls else None) if isinstance(tls, str) else tls
         for name, value in given.items():
             if value is not None:
                 setattr(self._session, name, value)

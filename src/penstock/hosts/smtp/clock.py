@@ -31,6 +31,10 @@ class SessionClock:
         """A decision is open, and has a deadline of its own."""
         self.deadline = NEVER
 
+    def handshake(self, seconds: float) -> None:
+        """A TLS handshake has begun, and however slowly its octets drip, it has this long in all."""
+        self.deadline = self._loop.time() + seconds
+
     def closing(self) -> None:
         """The farewell is on its way."""
         self.deadline = self._loop.time() + FAREWELL

@@ -11,12 +11,15 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from ...mail.reply import Reply
+from ...observe.log import Log
 from ...wire.smtp.happening import Chunk, Closed, ContentEnd, Happening, Reason, Signal
 from ...wire.smtp.server import ServerMachine
 from .clock import SessionClock
 from .dialogue import ClientDialogue
+from .encryption import TlsLayer
 from .host import SmtpHost, SmtpSettings
 from .session import SmtpSession
+from .starttls import ConnectionTls
 from .tap import SessionTap
 
 # Octets that may wait unparsed before the client is asked to stop sending.
@@ -55,6 +58,9 @@ class Connection(asyncio.Protocol):
         self.clock = SessionClock(settings.limits)
         self.dialogue = ClientDialogue(self)
         self.tap: SessionTap | None = None
+        # Between the socket and the machine, once TLS has begun.
+        self.layer: TlsLayer | None = None
+        self._tls = ConnectionTls(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._session: SmtpSession | None = None
@@ -90,24 +96,34 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             return
-        if self.tap is not None:
+        if self.layer is not None:
+            data = self.layer.receive(data)
+            if not data and not self.layer.ended:
+                return
+        self._hear(data)
+        if self.layer is not None and self.layer.ended and data:
+            self._hear(b"")
+
+    def _hear(self, data: bytes) -> None:
+        """Octets in clear; none when no more will come."""
+        if self.tap is not None and data:
             self.tap.received(data)
         self.machine.receive_data(data)
         if self.dialogue.is_open:
             self.dialogue.serve()
         elif not self._busy:
             self._pump()
-        if self.machine.pending >= MAX_PENDING:
+        # Who does not read what TLS itself has to say is not listened to either: it could go on for ever.
+        if self.machine.pending >= MAX_PENDING or (self._choked and self.layer is not None):
             self._hold_back()
 
     def eof_received(self) -> bool:
         if self._lingering:
             return False
-        self.machine.receive_data(b"")
-        if self.dialogue.is_open:
-            self.dialogue.serve()
-        elif not self._busy:
-            self._pump()
+        if self._is_shaking_hands:
+            self._tls.tls_failed("the client went away")
+        else:
+            self._hear(b"")
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,11 +176,31 @@ class Connection(asyncio.Protocol):
             return
         out = self.machine.data_to_send()
         if out:
-            if self.tap is not None:
-                self.tap.sent(out)
-            transport.write(out)
+            self._say(transport, out)
         if self.machine.is_closed:
             self._close(transport)
+
+    def put(self, octets: bytes) -> None:
+        """Octets go to the socket as they are."""
+        if self._transport is not None:
+            self._transport.write(octets)
+
+    def begin_tls(self) -> None:
+        """From here on all octets are of TLS: first of a handshake, which has a time of its own."""
+        assert self.settings.tls is not None
+        self.flush()
+        self.layer = TlsLayer(self.settings.tls.certificates, self._tls)
+        self.clock.handshake(self.settings.tls.handshake)
+
+    @property
+    def session(self) -> SmtpSession | None:
+        """The session, once there is one."""
+        return self._session
+
+    @property
+    def log(self) -> Log:
+        """A log whose lines name the client, for when there is no session."""
+        return self.host.services.log.bind(client=self._client_ip, listener=self.settings.name)
 
     @property
     def is_lost(self) -> bool:
@@ -188,10 +224,23 @@ class Connection(asyncio.Protocol):
     def time_out(self) -> None:
         """The client took too long."""
         self.clock.stop()
+        if self._is_shaking_hands:
+            self._tls.tls_failed("it took too long", "timeout")
         self.finish(_TIMED_OUT, "timeout")
         self.flush()
 
     # How it works.
+
+    @property
+    def _is_shaking_hands(self) -> bool:
+        return self.layer is not None and not self.layer.is_on
+
+    def _say(self, transport: asyncio.Transport, out: bytes) -> None:
+        """Replies go out; in the middle of a handshake there is nothing that could be said."""
+        octets = out if self.layer is None else self.layer.protect(out)
+        if self.tap is not None and octets:
+            self.tap.sent(out)
+        transport.write(octets)
 
     def _pump(self) -> None:
         """Lets the machine go on until it needs octets, or a decision has to wait; sends what there is to say."""
@@ -240,8 +289,7 @@ class Connection(asyncio.Protocol):
         """Tells who listens; what was answered before goes out first, so that it is heard as the answer to what it answers."""
         out = self.machine.data_to_send()
         if out and self._transport is not None:
-            tap.sent(out)
-            self._transport.write(out)
+            self._say(self._transport, out)
         tap.happened(happening, self.machine.pending)
 
     def _is_idling(self, happening: Happening) -> bool:
@@ -286,6 +334,8 @@ class Connection(asyncio.Protocol):
         """
         if transport.is_closing() or self._lingering:
             return
+        if self.layer is not None:
+            transport.write(self.layer.farewell())
         if self._ending in ("quit", "lost"):
             transport.close()
         else:
@@ -329,6 +379,8 @@ class Connection(asyncio.Protocol):
         assert self._session is not None
         if self.machine.is_closed:
             self.clock.closing()
+        elif self._is_shaking_hands:
+            return
         elif self._busy:
             self.clock.stop()
         elif self._session.receiving:

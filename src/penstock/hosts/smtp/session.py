@@ -20,6 +20,7 @@ from ...mail.message import MessageRecord
 from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
+from .starttls import on_starttls
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -339,6 +340,7 @@ _HANDLERS: dict[type[Any], Callable[[SmtpSession, Any], Step]] = {
     wire.Vrfy: SmtpSession.on_other,
     wire.Expn: SmtpSession.on_other,
     wire.Verb: SmtpSession.on_verb,
+    wire.StartTls: on_starttls,
     wire.Auth: SmtpSession.on_auth,
     wire.Refused: SmtpSession.on_refused,
 }
