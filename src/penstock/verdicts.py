@@ -16,6 +16,7 @@ from .events.verdict import (
     Rewrite,
     Verdict,
 )
+from .events.verdict_login import Keys, PlainPassword
 from .events.verdict_transit import (
     Addresses,
     Allow,
@@ -44,7 +45,9 @@ __all__ = [
     "Drop",
     "Forward",
     "Hold",
+    "Keys",
     "NotFound",
+    "PlainPassword",
     "Quarantine",
     "Reject",
     "Reroute",

@@ -14,6 +14,7 @@ from penstock.events.verdict_transit import RouteTo
 from penstock.events.views import MessageSnapshot
 from penstock.events.work import Facts, OutboundWork
 from penstock.mail.reply import Reply
+from penstock.wire.sasl.base import Password
 
 NO = Reply(550, "5.1.1", "no")
 
@@ -50,6 +51,7 @@ def _inbound(event: type[Event], facts: Facts, more: dict[str, Any]) -> Event:
         transit.Categorized: lambda: transit.Categorized(facts, (tuple(recipients),)),
         transit.Route: lambda: transit.Route(facts, "example.com", tuple(recipients), RouteTo("mx:example.com")),
         transit.ResolveHost: lambda: transit.ResolveHost(facts, "mx.example.com", "address", "mx:example.com"),
+        catalog.Credentials: lambda: catalog.Credentials(facts, "PLAIN", Password("alice", "secret")),
         transit.MaxMessageSize: lambda: transit.MaxMessageSize(facts, 2000, 1000),
         reports.QueueStateChanged: lambda: reports.QueueStateChanged(facts, "mx:example.com", "backing-off", "refused", 1.0),
         reports.ConfigChanged: lambda: reports.ConfigChanged(facts, 2, ("archive",)),

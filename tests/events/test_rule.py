@@ -226,6 +226,7 @@ POSSIBLE: dict[str, set[str]] = {
     "Ehlo": _ALWAYS | {"tls", "helo"},
     "Verb": _ALWAYS | {"tls", "helo", "verb"},
     "Auth": _ALWAYS | {"tls", "helo"},
+    "Credentials": _ALWAYS | {"tls", "helo"},
     "Authenticated": _ALWAYS | {"tls", "helo"},
     "SessionEnded": _ALWAYS | {"tls", "helo"},
     "MailFrom": _TRANSACTION - {"recipient"},

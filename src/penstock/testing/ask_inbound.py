@@ -196,7 +196,8 @@ class AskInbound(Asking):
             mechanism: its name; "" for the usual one of the kind.
         """
         usual, make = _ASKED[kind]
-        event = events.Credentials(self.facts(message=False), mechanism.upper() or usual, make(user, secret, authorize_as, mechanism or usual))
+        asked = make(user, secret, authorize_as, mechanism or usual)
+        event = events.Credentials(self.facts(message=False), mechanism.upper() or usual, asked)
         verdict = await self.put(event)
         if isinstance(verdict, v.Authenticated):
             self._session.user = verdict.user

@@ -20,6 +20,7 @@ from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
 from .encryption import TlsServing
 from .guard import GuardSettings
+from .guessing import Guesses
 from .intake import Memory
 from .login import AuthServing
 from .tap import Tap
@@ -116,6 +117,7 @@ class SmtpHost:
         self.services = services
         self.bindings = services.bindings
         self.memory = Memory()
+        self.guesses = Guesses()
         self.draining = False
         # Who listens to new sessions; None while nobody does.
         self.tap: Tap | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...events import catalog as events
 from ...events import verdict as v
-from ...events.chain import EMPTY, Chain
+from ...events.chain import Chain
 from ...events.dispatch import PROCEED, Outcome, Step
 from ...events.work import Facts, MessageWork, SessionWork
 from ...mail.envelope import Envelope
@@ -20,6 +20,7 @@ from ...mail.message import MessageRecord
 from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
+from .login import must_log_in, on_auth
 from .starttls import on_starttls
 from .transaction import Transaction
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 Then = Callable[[Outcome], Step]
-# None of the sinks of a mechanism knew the client (RFC 4954 §6).
-_NOBODY_KNOWS = Outcome(v.Reject(535, "5.7.8", "Authentication credentials invalid"), "server")
 _UNKNOWN = Reply(502, "5.5.1", "Command not implemented")
 
 
@@ -40,7 +39,7 @@ class SmtpSession:
         client: its address and port.
     """
 
-    __slots__ = ("bindings", "connection", "extended", "machine", "services", "transaction", "work")
+    __slots__ = ("bindings", "connection", "extended", "failed_logins", "machine", "services", "transaction", "work")
 
     def __init__(self, connection: Connection, client: tuple[str, int]) -> None:
         self.connection = connection
@@ -52,6 +51,7 @@ class SmtpSession:
         self.work = SessionWork(server.new_id(), client, connection.settings.name, server.now())
         self.transaction: Transaction | None = None
         self.extended = False
+        self.failed_logins = 0
 
     @property
     def log(self) -> Log:
@@ -175,6 +175,8 @@ class SmtpSession:
 
     def on_mail(self, asked: wire.Mail) -> Step:
         """MAIL begins a transaction."""
+        if must_log_in(self, asked):
+            return None
         work, server = self.work, self.services.server
         record = MessageRecord(
             id=server.new_id(),
@@ -235,33 +237,6 @@ class SmtpSession:
     def on_verb(self, asked: wire.Verb) -> Step:
         """A verb that only its sinks know."""
         return self._ask_verb(asked.line, asked.argument, lambda reply: self.machine.respond(reply or _UNKNOWN))
-
-    def on_auth(self, asked: wire.Auth) -> Step:
-        """AUTH with a mechanism that a sink brings (RFC 4954 §4)."""
-        chain = self.bindings.mechanisms.get(asked.mechanism, EMPTY)
-        event = events.Auth(self.facts(), asked.mechanism, asked.initial, self.connection.dialogue)
-
-        def settle(outcome: Outcome) -> Step:
-            if self.machine.is_closed or self.connection.is_lost:
-                return None
-            if self.connection.dialogue.refused:
-                self.connection.dialogue.refused = False
-            elif isinstance(outcome.verdict, v.Authenticated):
-                self._authenticated(asked, outcome)
-            elif not self.refused(outcome, asked.line):
-                self.refused(_NOBODY_KNOWS, asked.line)
-            return None
-
-        return self.ask(event, chain, settle)
-
-    def _authenticated(self, asked: wire.Auth, outcome: Outcome) -> None:
-        assert isinstance(outcome.verdict, v.Authenticated)
-        self.work.user = outcome.verdict.user
-        self.log.info("authenticated", user=self.work.user, mechanism=asked.mechanism, by=outcome.by)
-        self.machine.accept()
-        chain = self.bindings.chain(events.AuthenticatedReport)
-        if chain:
-            self.services.dispatcher.tell(events.AuthenticatedReport(self.facts(), self.work.user, asked.mechanism), chain)
 
     def on_refused(self, refused: wire.Refused) -> Step:
         """The machine refused something by itself."""
@@ -341,6 +316,6 @@ _HANDLERS: dict[type[Any], Callable[[SmtpSession, Any], Step]] = {
     wire.Expn: SmtpSession.on_other,
     wire.Verb: SmtpSession.on_verb,
     wire.StartTls: on_starttls,
-    wire.Auth: SmtpSession.on_auth,
+    wire.Auth: on_auth,
     wire.Refused: SmtpSession.on_refused,
 }
