@@ -128,7 +128,7 @@ def understand(line: str, state: State, table: dict[str, Command], scope: Scope)
     if command is None:
         raise _unknown(verb.upper())
     if state not in command.states:
-        raise _out_of_sequence(verb.upper(), state)
+        raise _out_of_sequence(verb.upper(), state, "LHLO" in table)
     if not line.isascii() and not command.eight_bit:
         raise RemoteProtocolError("8-bit octets", 501, "5.5.4", "Only ASCII is allowed in this command")
     return command.check(argument.strip(" "), line, scope)
@@ -140,10 +140,10 @@ def _unknown(verb: str) -> RemoteProtocolError:
     return RemoteProtocolError("unknown command", 500, "5.5.1" if verb else "5.5.2", "Command not recognized")
 
 
-def refuse_bdat(state: State, scope: Scope) -> RemoteProtocolError | None:
+def refuse_bdat(state: State, scope: Scope, lmtp: bool) -> RemoteProtocolError | None:
     """Why BDAT may not come now, or None; asked apart from the table, as the octets that follow are swallowed even so (RFC 3030 §2)."""
     if state is State.GREETING or state is State.READY or state is State.MAIL:
-        return _out_of_sequence("BDAT", state)
+        return _out_of_sequence("BDAT", state, lmtp)
     return None if scope.offer.chunking else _unknown("BDAT")
 
 
@@ -161,10 +161,13 @@ _SEQUENCE = {
 }
 
 
-def _out_of_sequence(verb: str, state: State) -> RemoteProtocolError:
+def _out_of_sequence(verb: str, state: State, lmtp: bool) -> RemoteProtocolError:
     code, text = _SEQUENCE.get((verb, state), (503, "Bad sequence of commands"))
+    if lmtp:
+        # RFC 2033 §4.2: "If there were no successful RCPT commands ..., then the DATA command MUST fail with a 503 reply code."
+        code = 503
     if state is State.GREETING:
-        text = "Send EHLO or HELO first"
+        text = "Send LHLO first" if lmtp else "Send EHLO or HELO first"
     elif verb == "AUTH":
         # RFC 4954 §4: "The AUTH command is not permitted during a mail transaction."
         text = "AUTH is not permitted during a mail transaction"
@@ -217,7 +220,8 @@ def _mail(argument: str, line: str, scope: Scope) -> Question:
     # Only RCPT may leave out the domain: "<postmaster>" is no reverse-path (RFC 5321 §4.1.1.3).
     if not sender.domain and sender.local:
         raise RemoteProtocolError("sender without a domain", 501, "5.1.7", "Sender address needs a domain")
-    return Mail(sender, parameters, line)
+    # Asked of this hop alone: it is no part of the envelope.
+    return Mail(sender, parameters, line, parameters.other.pop("PRDR", None) is not None)
 
 
 def _rcpt(argument: str, line: str, scope: Scope) -> Question:
@@ -329,12 +333,18 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def table_with(verbs: frozenset[str], auth: bool = False) -> dict[str, Command]:
+_GREETINGS = frozenset(["EHLO", "HELO"])
+_LHLO = {"LHLO": Command(_greeting("LHLO"))}
+
+
+def table_with(verbs: frozenset[str], auth: bool = False, lmtp: bool = False) -> dict[str, Command]:
     """The table of all commands with a row for each further verb, which may come wherever NOOP may; built-in rows stay as they are.
 
     Args:
         verbs: the further verbs.
         auth: whether there is a row for AUTH.
+        lmtp: LHLO is the greeting, and HELO and EHLO are no commands (RFC 2033 §4.1).
     """
     further = {verb.upper(): Command(_verb(verb.upper())) for verb in verbs}
-    return further | COMMANDS | ({"AUTH": Command(_auth, _READY)} if auth else {})
+    standard = {**{verb: row for verb, row in COMMANDS.items() if verb not in _GREETINGS}, **_LHLO} if lmtp else COMMANDS
+    return further | standard | ({"AUTH": Command(_auth, _READY)} if auth else {})

@@ -109,6 +109,12 @@ def _smtputf8(parameters: MailParameters, value: str, limits: Limits) -> None:
     parameters.smtputf8 = True
 
 
+def _prdr(parameters: MailParameters, value: str, limits: Limits) -> None:
+    if value:
+        raise bad_value("PRDR")
+    parameters.other["PRDR"] = ""
+
+
 def _ret(parameters: MailParameters, value: str, limits: Limits) -> None:
     parameters.ret = value.upper()
     if parameters.ret not in ("FULL", "HDRS"):
@@ -173,6 +179,7 @@ STANDARD = (
     Extension("SMTPUTF8", mail={"SMTPUTF8": _smtputf8}),  # RFC 6531
     Extension("CHUNKING"),  # RFC 3030
     Extension("LIMITS", _limits),  # RFC 9422
+    Extension("PRDR", mail={"PRDR": _prdr}),  # draft-hall-prdr-00
 )
 
 

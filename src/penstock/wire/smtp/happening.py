@@ -38,7 +38,7 @@ class Reason(Enum):
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """Question: EHLO or HELO with a name (RFC 5321 §4.1.1.1); answer EHLO with ``accept_greeting``."""
+    """Question: EHLO, HELO or, in LMTP, LHLO with a name (RFC 5321 §4.1.1.1); answer EHLO and LHLO with ``accept_greeting``."""
 
     verb: str
     name: str
@@ -46,11 +46,12 @@ class Greeting(msgspec.Struct, frozen=True):
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """Question: MAIL (RFC 5321 §4.1.1.2)."""
+    """Question: MAIL (RFC 5321 §4.1.1.2); with ``prdr`` the client takes a reply for each recipient after the content."""
 
     sender: Address
     parameters: MailParameters
     line: str
+    prdr: bool = False
 
 
 class Rcpt(msgspec.Struct, frozen=True):

@@ -36,10 +36,12 @@ class ServerParser:
 
     __slots__ = (
         "_announced",
+        "_each",
         "_eof",
         "_errors",
         "_input",
         "_out",
+        "_prdr",
         "_question",
         "_reading",
         "_recipients",
@@ -65,6 +67,8 @@ class ServerParser:
         self._rules = ContentRules(settings.limits, settings.bare_newlines)
         # The BDAT whose octets wait for the decision on DataStart.
         self._announced: Bdat | None = None
+        # Whether the open end of content is answered once for each recipient, and whether the client asked for that by PRDR.
+        self._each = self._prdr = False
         self._eof = False
         self._errors = self._recipients = self._transactions = 0
 
@@ -144,7 +148,7 @@ class ServerParser:
             raise RemoteProtocolError("too many transactions", 452, "4.3.2", "Too many messages in this session")
 
     def _ask_chunk(self, bdat: Bdat) -> Happening | None:
-        error = refuse_bdat(self._state, self._scope)
+        error = refuse_bdat(self._state, self._scope, self._settings.lmtp)
         if error is not None:
             self._reading = Swallowing(bdat.size, error, bdat.line)
         elif self._state is State.BDAT:
@@ -180,12 +184,14 @@ class ServerParser:
         if isinstance(reading, Swallowing):
             if isinstance(reading.verdict, RemoteProtocolError):
                 return self._fail(reading.verdict, reading.line)
-            self._out.append(reading.verdict.to_bytes())
+            self._out.append(reading.verdict.to_bytes() * reading.times)
         elif isinstance(reading, ChunkReading) and not reading.last and reading.rules.refusal is None:
             # RFC 3030 §2: "A 250 response MUST be sent to each successful BDAT data block".
             self._out.append(Reply(250, "2.0.0", f"{reading.size} octets received").to_bytes())
             self._move(State.BDAT)
         elif isinstance(reading, (DataReading, ChunkReading)):
+            # RFC 2033 §4.3 has a reply for each recipient after BDAT LAST alone, so a chunk in the middle that is refused gets one.
+            self._each = self._settings.lmtp and (isinstance(reading, DataReading) or reading.last)
             self._question = ContentEnd(reading.rules.size, reading.rules.refusal)
             return self._question
         return None

@@ -91,14 +91,16 @@ class Swallowing:
         size: how many octets follow the command.
         verdict: a reply to send afterwards, or the error that the command was.
         line: the command, for the record.
+        times: how often the reply is sent; LMTP wants one for each recipient after a BDAT LAST (RFC 2033 §4.3).
     """
 
-    __slots__ = ("left", "line", "verdict")
+    __slots__ = ("left", "line", "times", "verdict")
 
-    def __init__(self, size: int, verdict: Reply | RemoteProtocolError, line: str) -> None:
+    def __init__(self, size: int, verdict: Reply | RemoteProtocolError, line: str, times: int = 1) -> None:
         self.left = size
         self.verdict = verdict
         self.line = line
+        self.times = times
 
     @property
     def done(self) -> bool:

@@ -18,7 +18,7 @@ from .extension import Offer
 from .happening import Auth, ContentEnd, DataStart, Expn, Greeting, Help, Mail, Noop, Question, Rcpt, Reason, StartTls, Verb, Vrfy
 from .parser import ServerParser
 from .reading import BlockReading, DataReading, LineReading, Reading, Swallowing
-from .settings import EFFECTS, READY_FOR_TLS, START_INPUT
+from .settings import CONTENT_ANALYSIS, EFFECTS, READY_FOR_TLS, START_INPUT
 from .state import State
 
 _FREELY_ANSWERED = (Noop, Help, Vrfy, Expn, Verb)
@@ -81,7 +81,7 @@ class ServerMachine(ServerParser):
         question = self._asked("accept_greeting")
         if not isinstance(question, Greeting):
             raise self._misuse("accept_greeting")
-        lines = keywords if question.verb == "EHLO" else ()
+        lines = keywords if question.verb != "HELO" else ()
         self._accept_greeting(question, Reply(250, "", "\n".join((self._settings.hostname, *lines))))
 
     def refuse(self, reply: Reply) -> None:
@@ -100,12 +100,41 @@ class ServerMachine(ServerParser):
         self._question = None
         if self._announced is not None:
             bdat, self._announced = self._announced, None
-            self._reading = Swallowing(bdat.size, reply, bdat.line)
+            times = self._recipients if self._settings.lmtp and bdat.last else 1
+            self._reading = Swallowing(bdat.size, reply, bdat.line, times)
             self._move(State.READY)
             return
-        self._out.append(reply.to_bytes())
         if isinstance(question, ContentEnd):
+            self._out.append(reply.to_bytes() * (self._recipients if self._each else 1))
             self._move(State.READY)
+        else:
+            self._out.append(reply.to_bytes())
+
+    @property
+    def answers_each(self) -> bool:
+        """True when the content of this transaction is, or may be, answered once for each recipient."""
+        return self._settings.lmtp or self._prdr
+
+    def answer_each(self, replies: Sequence[Reply], final: Reply) -> None:
+        """Answers the end of content once for each accepted RCPT, in their order (RFC 2033 §4.2, draft-hall-prdr-00 §4.5).
+
+        Args:
+            replies: one for each accepted RCPT; some positive, some not.
+            final: what PRDR says at last of the message as a whole; LMTP has no such reply.
+
+        Raises: LocalProtocolError when no end of content is open, the client cannot take several replies, the content broke a rule, or the
+            replies are not as many as the recipients.
+        """
+        question = self._asked("answer_each")
+        if not isinstance(question, ContentEnd) or question.refusal is not None or not self.answers_each:
+            raise self._misuse("answer_each")
+        if len(replies) != self._recipients:
+            raise LocalProtocolError(f"answer_each() with {len(replies)} replies for {self._recipients} recipients")
+        said = replies if self._settings.lmtp else (CONTENT_ANALYSIS, *replies, final)
+        self._out.append(b"".join(reply.to_bytes() for reply in said))
+        self._question = None
+        self._errors = 0
+        self._move(State.READY)
 
     def respond(self, reply: Reply) -> None:
         """Answers NOOP, HELP, VRFY, EXPN or a verb with any reply; the session stays as it is, but a 421 closes it.
@@ -195,7 +224,7 @@ class ServerMachine(ServerParser):
     def _accept_greeting(self, question: Greeting, reply: Reply | None) -> None:
         settings = self._settings
         lines: tuple[str, ...] = ()
-        if question.verb == "EHLO":
+        if question.verb != "HELO":
             lines = self._served.lines if reply is None else reply.lines[1:]
         self._question = None
         self._scope.offer = self._served.offer if lines == self._served.lines else Offer(settings.extensions, lines)
@@ -232,6 +261,7 @@ class ServerMachine(ServerParser):
         elif isinstance(question, Mail):
             self._transactions += 1
             self._recipients = 0
+            self._prdr = question.prdr
             self._scope.utf8 = question.parameters.smtputf8
         elif isinstance(question, Rcpt):
             self._recipients += 1
@@ -239,7 +269,8 @@ class ServerMachine(ServerParser):
             self._scope.authenticated = True
         self._question = None
         default, state = (self._settings.help(), None) if isinstance(question, Help) else EFFECTS[type(question)]
-        self._out.append((reply or default).to_bytes())
+        times = self._recipients if self._each and isinstance(question, ContentEnd) else 1
+        self._out.append((reply or default).to_bytes() * times)
         if state is State.CLOSED:
             self._close(Reason.QUIT)
         elif state is not None:

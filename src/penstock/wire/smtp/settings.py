@@ -22,6 +22,8 @@ SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 # RFC 2034 §4: 3xx replies carry no enhanced code, as class 3 does not exist.
 START_INPUT = Reply(354, "", "End data with <CRLF>.<CRLF>")
+# draft-hall-prdr-00 §4.5: after this a reply for each recipient follows, and one for all.
+CONTENT_ANALYSIS = Reply(353, "", "Content analysis has begun")
 # RFC 5321 §7.3: a site that disables VRFY or EXPN "MUST return a 252 response".
 CANNOT_VERIFY = Reply(252, "2.0.0", "Cannot verify, but will accept mail and try to deliver it")
 # RFC 3207 §4; with a code of its own, as "220 2.0.0 Ready to start TLS" of others.
@@ -60,6 +62,7 @@ class ServerSettings:
         starttls: TLS can be had by STARTTLS (RFC 3207).
         tls_required: without TLS nothing is served but what leads to it.
         auth_in_clear: AUTH is served without TLS, too.
+        lmtp: this is LMTP (RFC 2033): LHLO greets, and the content is answered once for each recipient.
     """
 
     hostname: str
@@ -71,14 +74,17 @@ class ServerSettings:
     starttls: bool = False
     tls_required: bool = False
     auth_in_clear: bool = True
+    lmtp: bool = False
     table: dict[str, Command] = field(init=False, repr=False, compare=False)
     in_clear: Served = field(init=False, repr=False, compare=False)
     secured: Served = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        lines = tuple(line for row in self.extensions if (line := row.line(self.limits)) is not None)
+        # PRDR gives SMTP what LMTP has anyway.
+        rows = [row for row in self.extensions if not (self.lmtp and row.keyword == "PRDR")]
+        lines = tuple(line for row in rows if (line := row.line(self.limits)) is not None)
         auth = f"AUTH {' '.join(self.mechanisms)}" if self.mechanisms else ""
-        object.__setattr__(self, "table", table_with(self.verbs, bool(self.mechanisms)))
+        object.__setattr__(self, "table", table_with(self.verbs, bool(self.mechanisms), self.lmtp))
         policy = (self.starttls, self.tls_required, self.auth_in_clear)
         in_clear, secured = serve_both(self.table, self.extensions, lines, policy, auth)
         object.__setattr__(self, "in_clear", in_clear)
