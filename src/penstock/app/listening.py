@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..config import Config
 from ..config.listening import ListenerTable
 from ..events.binding import Bindings
@@ -15,18 +17,20 @@ from ..wire.smtp.limits import Limits
 from ..wire.smtp.settings import ServerSettings
 
 
-def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings) -> SmtpSettings:
-    """What the sessions of a listener are told. Raises ConfigError, say, for a certificate that cannot be read."""
+def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, tls: TlsServing | None) -> SmtpSettings:
+    """What the sessions of a listener are told."""
     built_in = ServerSettings(config.server.hostname).table
     verbs = frozenset(bindings.verbs) - frozenset(built_in)
     wire = ServerSettings(config.server.hostname, _wire_limits(config, bindings), verbs=verbs, mechanisms=tuple(bindings.mechanisms))
+    if tls is not None:
+        wire = replace(wire, starttls=not tls.implicit, tls_required=tls.required)
     return SmtpSettings(
         listener.name,
         wire,
         _session_limits(config),
         hops=config.limits.hops,
         service="submission" if listener.service == "submissions" else listener.service,
-        tls=_tls(config, listener),
+        tls=tls,
         auth=_auth(config, listener, bindings),
         trust=_trust(listener),
         guard=_guard(config, listener),
@@ -55,10 +59,6 @@ def _session_limits(config: Config) -> SessionLimits:
         message=float(table.message),
         idle_commands=table.idle_commands,
     )
-
-
-def _tls(config: Config, listener: ListenerTable) -> TlsServing | None:
-    return None
 
 
 def _auth(config: Config, listener: ListenerTable, bindings: Bindings) -> AuthServing:

@@ -11,11 +11,13 @@ from ..config.capturing import capture_settings
 from ..config.code import Stage
 from ..config.outbound import Outbound
 from ..config.reuse import NewSettings, Reuse
+from ..config.values import Endpoint
 from ..errors import ConfigError, PenstockError
 from ..events.plug import Plug
 from ..transport.parts import TransportSettings
 from .aside import Aside
 from .building import transport_settings
+from .encrypting import Encryption
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Loaded:
         told: sinks that are kept and are to be told of new settings.
         transport: how transport behaves.
         outbound: the settings of the queues.
+        encryption: the TLS of the listeners.
         stage: the modules, to keep or to put back.
     """
 
@@ -36,6 +39,7 @@ class Loaded:
     told: tuple[NewSettings, ...]
     transport: TransportSettings
     outbound: Outbound
+    encryption: Encryption
     stage: Stage
 
 
@@ -117,19 +121,24 @@ class _Job:
         transport = transport_settings(config, outbound.limits, lambda: None)
         # What cannot be captured is an error now, and not when all else has taken up the new generation.
         capture_settings(config, 0)
-        return Loaded(config, tuple(found), tuple(reuse.told), transport, outbound, stage)
+        return Loaded(config, tuple(found), tuple(reuse.told), transport, outbound, Encryption(config), stage)
 
 
 def needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     """The keys of what changed that only a restart takes up."""
-    fixed = ("spool", "control", "submit_group", "worker_count", "drain")
+    fixed = ("spool", "control", "submit_group", "user", "group", "worker_count", "drain")
     found = [f"server.{key}" for key in fixed if _differs(old.server, new.server, key)]
-    found += ["listener"] if old.listeners != new.listeners else []
+    found += ["listener"] if _places(old) != _places(new) else []
     found += [table for table in ("log", "dns") if _differs(old, new, table)]
     found += [f"trace.{key}" for key in ("folder", "size", "age", "entry") if _differs(old.trace, new.trace, key)]
     fixed = ("sessions", "ipv4", "ipv6", "port", "own_addresses")
     found += [f"delivery.{key}" for key in fixed if _differs(old.delivery, new.delivery, key)]
     return tuple(name.replace("worker_count", "workers") for name in found)
+
+
+def _places(config: Config) -> set[tuple[str, Endpoint]]:
+    """Where it listens; what else listeners say is taken up by a reload."""
+    return {(listener.name, listener.address) for listener in config.listeners}
 
 
 def _differs(old: object, new: object, key: str) -> bool:

@@ -28,6 +28,7 @@ from ..events.reports import ServerStarted, ServerStopping
 from ..events.work import Facts
 from ..hosts.listener import serve
 from ..hosts.smtp.connection import Connection
+from ..hosts.smtp.encryption import TlsServing
 from ..hosts.smtp.host import Services, SmtpHost, SmtpSettings
 from ..observe.log import Log, gather, get_log
 from ..observe.stalls import Stalls
@@ -37,6 +38,7 @@ from ..transport.pipeline import Parts, Transport, TransportSettings
 from .administering import LiveBindings
 from .building import Ways, transport_settings
 from .capturing import Capturing
+from .encrypting import Encryption
 from .generations import GenerationParts, Generations
 from .listening import smtp_settings
 from .loading import Loaded
@@ -92,6 +94,9 @@ class Worker:
         self._host = SmtpHost(services)
         self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}
+        self._encryption = Encryption(config)
+        self._tls: dict[str, TlsServing | None] = {}
+        self._watch: asyncio.Task[None] | None = None
         self._servers: list[asyncio.AbstractServer] = []
         self._stalls = Stalls(self._log, blame)
 
@@ -113,6 +118,7 @@ class Worker:
         for transport in self._transports:
             transport.start()
         self._listeners = self._smtp_settings(self._config, self._generations.bindings)
+        self._watch_certificates(self._encryption)
         self._capturing.take_up(self._config)
         for name, sock in self._place.sockets:
             self._servers.append(await serve(sock, partial(self._connection, name)))
@@ -124,13 +130,23 @@ class Worker:
         return Connection(self._host, self._listeners[listener])
 
     def _smtp_settings(self, config: Config, bindings: Bindings) -> dict[str, SmtpSettings]:
-        tables = {table.name: table for table in config.listeners}
-        return {name: smtp_settings(config, tables[name], bindings) for name, _ in self._place.sockets}
+        # A listener that is gone from the file goes on as it began until a restart takes that up.
+        tables = {table.name: table for table in (*self._config.listeners, *config.listeners)}
+        self._tls |= self._encryption.serving
+        return {name: smtp_settings(config, tables[name], bindings, self._tls[name]) for name, _ in self._place.sockets}
+
+    def _watch_certificates(self, encryption: Encryption) -> None:
+        """From now on these certificates are kept fresh, and no others."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._encryption = encryption
+        self._watch = asyncio.get_running_loop().create_task(encryption.watch(self._log))
 
     def _switch(self, loaded: Loaded, bindings: Bindings) -> None:
         """Puts a generation in force for all that begins from now on."""
         config = loaded.config
         self._node.name, self._node.hostname = config.server.name, config.server.hostname
+        self._watch_certificates(loaded.encryption)
         self._listeners = self._smtp_settings(config, bindings)
         self._host.rebind(bindings)
         self._capturing.take_up(config)
@@ -166,6 +182,8 @@ class Worker:
         await self._host.drain(seconds)
         for server in self._servers:
             server.close()
+        if self._watch is not None:
+            self._watch.cancel()
         for transport in self._transports:
             await transport.stop(max(deadline - time.monotonic(), 5.0))
         # Until now: an administrator may well want to see what a drain waits for.

@@ -15,7 +15,9 @@ import typer
 
 from ..admin.places import check_path, socket_path
 from ..app.building import notice_settings
+from ..app.encrypting import Encryption
 from ..config import Config, load, plugs
+from ..config.account import named_account
 from ..config.kept import visible
 from ..config.outbound import resolver_settings
 from ..config.sources import changes_path
@@ -52,7 +54,9 @@ def _check_what_a_worker_makes(config: Config) -> None:
         check_path(path)
     except PenstockError as error:
         raise ConfigError(f"{config.path}: server.control", str(error)) from None
+    named_account(config)
     notice_settings(config)
+    Encryption(config)
     try:
         Resolver(resolver_settings(config))
     except ValueError as error:

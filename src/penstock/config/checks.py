@@ -18,6 +18,7 @@ from .capturing import check_capture
 from .limiting import LimitsTable
 from .listening import ListenerTable
 from .schema import BindingTable, Config, DomainTable, ServerTable
+from .securing import check_tls
 from .sending_checks import check_sending
 from .tracing import check_trace
 
@@ -28,6 +29,7 @@ def check(config: Config) -> None:
     """Refuses a configuration whose tables do not fit together. Raises ConfigError."""
     place = str(config.path)
     _check_listeners(config.listeners, place)
+    check_tls(config.tls, config.listeners, place)
     _check_server(config.server, f"{place}: server")
     _check_limits(config.limits, f"{place}: limits")
     check_sending(config, place)

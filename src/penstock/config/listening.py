@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from .securing import CertificateTable, TlsPolicy
 from .values import Endpoint
 
 # "smtp" takes mail from anybody, "submission" from our users with STARTTLS, "submissions" from them with TLS from the first octet
@@ -21,8 +23,18 @@ class ListenerTable:
         address: where it listens.
         service: "smtp" for mail from anybody, "submission" and "submissions" (TLS from the first octet) for mail of our users, "lmtp" for
             mail from our own relays.
+        tls: "none", "offer" (STARTTLS), "require" (nothing is served before it), or "implicit" (TLS from the first octet); "" for what
+            the service stands for: where there is a certificate, "smtp" and "lmtp" offer it and "submission" requires it; "submissions" is
+            implicit.
+        certificates: in the place of those of ``[tls]``.
+        client_certificates: "none", "ask" or "require"; "" as in ``[tls]``.
+        client_ca_file: as in ``[tls]``, which holds without it.
     """
 
     name: str
     address: Endpoint
     service: Service = "smtp"
+    tls: TlsPolicy = ""
+    certificates: list[CertificateTable] = field(default_factory=list)
+    client_certificates: Literal["", "none", "ask", "require"] = ""
+    client_ca_file: Path | None = None

@@ -52,7 +52,7 @@ def load(path: Path) -> Config:
         retry=_table(raw, "retry", RetryTable, place),
         relay=_table(raw, "relay", RelayTable, place),
         log=_table(raw, "log", LogTable, place),
-        listeners=_list(raw, "listener", ListenerTable, place),
+        listeners=_list(raw, "listener", ListenerTable, place, path.absolute().parent),
         dns=_table(raw, "dns", DnsTable, place),
         delivery=_table(raw, "delivery", DeliveryTable, place, path.absolute().parent),
         notices=_table(raw, "notices", NoticesTable, place, path.absolute().parent),
@@ -98,14 +98,14 @@ def _table(raw: dict[str, Any], name: str, cls: type[T], place: str, folder: Pat
     return convert(raw.get(name, {}), cls, f"{place}: {name}", folder)
 
 
-def _list(raw: dict[str, Any], name: str, cls: type[T], place: str) -> list[T]:
+def _list(raw: dict[str, Any], name: str, cls: type[T], place: str, folder: Path | None = None) -> list[T]:
     items = raw.get(name, [])
     if not isinstance(items, list):
         raise ConfigError(f"{place}: {name}", "a list of tables is expected here", f"write [[{name}]] with two brackets")
     found = []
     for number, item in enumerate(items, 1):
         label = item.get("name") if isinstance(item, dict) else None
-        found.append(convert(item, cls, f"{place}: {name}.{label if isinstance(label, str) else number}"))
+        found.append(convert(item, cls, f"{place}: {name}.{label if isinstance(label, str) else number}", folder))
     return found
 
 

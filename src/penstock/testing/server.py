@@ -17,6 +17,7 @@ from typing import Any
 
 from ..app.building import Ways, transport_settings
 from ..app.generations import starting, stopping
+from ..app.encrypting import Encryption
 from ..app.listening import smtp_settings
 from ..app.node import Node
 from ..config import Config, plugs
@@ -163,7 +164,7 @@ class InProcess:
             listener: the name of the listener.
         """
         table = next(one for one in self.config.listeners if one.name == listener)
-        settings = smtp_settings(self.config, table, self.bindings)
+        settings = smtp_settings(self.config, table, self.bindings, Encryption(self.config).serving[listener])
         here = (table.address.host, table.address.port)
         return self._context.copy().run(self._connected, protocol, client, here, settings)
 

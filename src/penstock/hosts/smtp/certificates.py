@@ -16,6 +16,7 @@ from ...wire.tls import CertificateFacts
 from ...wire.x509 import Certificate, facts_of, read_certificate
 
 ClientCertificates = Literal["none", "ask", "require"]
+Stamp = tuple[tuple[int, ...], ...]
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -65,24 +66,23 @@ class Keyring:
     Raises: ConfigError that names the file.
     """
 
-    __slots__ = ("_by_context", "_names", "context")
+    __slots__ = ("_by_context", "_names", "certificates", "context", "stamp")
 
     def __init__(self, files: tuple[CertificateFiles, ...], rules: TlsRules) -> None:
+        # Taken before they are read: what changes meanwhile differs from it.
+        self.stamp = stamp_of(files, rules)
+        self.certificates: list[tuple[Path, Certificate]] = []
         self._by_context: dict[ssl.SSLContext, Certificate] = {}
         self._names: dict[str, ssl.SSLContext] = {}
         for one in files:
             context, certificate = _context(one, rules), _read(one.certificate)
             self._by_context[context] = certificate
+            self.certificates.append((one.certificate, certificate))
             for name in certificate.facts.names:
                 self._names.setdefault(name, context)
         self.context = next(iter(self._by_context))
         self.context.sslobject_class = ServedObject
         self.context.sni_callback = self._choose
-
-    @property
-    def certificates(self) -> list[Certificate]:
-        """All of them."""
-        return list(self._by_context.values())
 
     def certificate_of(self, served: ssl.SSLObject) -> Certificate | None:
         """Which one a session got."""
@@ -119,6 +119,27 @@ class Certificates:
         self.files = files
         self.rules = rules
         self.current = Keyring(files, rules)
+
+    def stamp(self) -> Stamp:
+        """What the files look like now; it differs from that of ``current`` when they changed."""
+        return stamp_of(self.files, self.rules)
+
+    def read(self) -> Keyring:
+        """What the files say now. Raises ConfigError."""
+        return Keyring(self.files, self.rules)
+
+
+def stamp_of(files: tuple[CertificateFiles, ...], rules: TlsRules) -> Stamp:
+    """Which files there are, without reading them; behind the links that certbot moves."""
+    paths = [path for one in files for path in (one.certificate, one.key)] + ([rules.authorities] if rules.authorities else [])
+    found: list[tuple[int, ...]] = []
+    for path in paths:
+        try:
+            seen = path.stat()
+            found.append((seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size))
+        except OSError as error:
+            found.append((error.errno or 0,))
+    return tuple(found)
 
 
 def facts_of_peer(secured: ssl.SSLObject) -> CertificateFacts | None:
