@@ -14,12 +14,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .config import Config, starting
+from .config.account import account_of, become
+from .config.folders import check_owner, make_folders
 from .errors import PenstockError
-from .hosts.listener import Address, open_sockets
+from .events.handed import announce, take_up
+from .hosts.inherited import inherited, listening
+from .hosts.listener import Address
 from .observe.log import get_log
+from .observe.notify import Notifier
 
 # A worker that dies younger than this is started again only after a pause, which doubles up to the longest.
 YOUNG, FIRST_PAUSE, LONGEST_PAUSE = 10.0, 0.5, 30.0
@@ -30,20 +36,41 @@ GRACE = 15.0
 RELOAD = 900.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What a supervisor begins with.
+
+    Args:
+        sockets: the name of each listener, and a listening socket for each worker; a name may be there more than once.
+        handed: descriptors of what root read for us, by path.
+        notifier: tells the service manager.
+        ready_fd: where to write one JSON line when all workers accept connections; None for nowhere.
+    """
+
+    sockets: Sequence[tuple[str, Sequence[socket.socket]]]
+    handed: Mapping[str, int] = field(default_factory=dict)
+    notifier: Notifier = field(default_factory=Notifier)
+    ready_fd: int | None = None
+
+
 class Supervisor:
     """All processes of one server.
 
     Args:
         config: the configuration, which every worker reads again for itself.
-        ready_fd: where to write one JSON line when all workers accept connections; None for nowhere.
+        stand: what it begins with.
     """
 
-    def __init__(self, config: Config, ready_fd: int | None = None) -> None:
+    def __init__(self, config: Config, stand: Stand) -> None:
         self._config = config
-        self._ready_fd = ready_fd
+        self._ready_fd = stand.ready_fd
+        self._sockets = stand.sockets
+        self._notifier = stand.notifier
+        self._handed = list(stand.handed.values())
+        # What a child of ours is told: sinks that run as processes of workers are told nothing of it.
+        self._environment = {**os.environ, **announce(stand.handed)}
         self._log = get_log()
         self._count = config.server.worker_count
-        self._sockets: list[list[socket.socket]] = []
         self._workers: dict[int, asyncio.subprocess.Process] = {}
         self._life, self._life_end = os.pipe()
         self._stopping = asyncio.Event()
@@ -55,8 +82,6 @@ class Supervisor:
     async def run(self) -> int:
         """Runs the server until SIGTERM or SIGINT; the exit status. Raises PenstockError when it cannot start."""
         starting(self._config, self._log)
-        for listener in self._config.listeners:
-            self._sockets.append(open_sockets(Address(listener.name, listener.address.host, listener.address.port), self._count))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -66,15 +91,27 @@ class Supervisor:
         ready = [asyncio.Event() for _ in range(self._count)]
         keepers = [loop.create_task(self._keep(number, ready[number])) for number in range(self._count)]
         await self._wait_ready(ready)
+        watchdog = loop.create_task(self._live())
         await self._stopping.wait()
         self._log.info("stopping", workers=len(self._workers))
+        self._notifier.stopping("ending sessions and deliveries under way")
         if self._reloading is not None:
             self._reloading.cancel()
         await self._stop_workers()
         for keeper in keepers:
             keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        watchdog.cancel()
+        await asyncio.gather(*keepers, watchdog, return_exceptions=True)
         return self._failed
+
+    async def _live(self) -> None:
+        """Shows the service manager that this loop turns, as often as it wants."""
+        while self._notifier.watchdog:
+            self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog)
+
+    def _serving(self) -> str:
+        return f"serving with {len(self._workers)} of {self._count} workers"
 
     async def _wait_ready(self, ready: Sequence[asyncio.Event]) -> None:
         """Waits for all workers, and says so."""
@@ -86,11 +123,12 @@ class Supervisor:
         stopping.cancel()
         if self._stopping.is_set():
             return
-        addresses = {
-            listener.name: list(socks[0].getsockname()[:2]) for listener, socks in zip(self._config.listeners, self._sockets, strict=True)
-        }
+        # Of a listener with several sockets the first: who reads this wants to know where to connect.
+        addresses = {name: list(socks[0].getsockname()[:2]) for name, socks in reversed(self._sockets)}
+        addresses = {name: addresses[name] for name, _ in self._sockets}
         workers = [process.pid for process in self._workers.values()]
         self._log.info("serving", listeners={name: f"{host}:{port}" for name, (host, port) in addresses.items()}, workers=workers)
+        self._notifier.ready(self._serving())
         if self._ready_fd is not None:
             line = {"listeners": addresses, "pids": {"supervisor": os.getpid(), "workers": workers}}
             os.write(self._ready_fd, json.dumps(line).encode() + b"\n")
@@ -106,7 +144,10 @@ class Supervisor:
     async def _reload(self) -> None:
         while True:
             self._reload_again = False
+            self._notifier.reloading()
             status, said = await self._run_reload()
+            # A reload that failed changed nothing: the server is as ready as before.
+            self._notifier.ready(self._serving() if status == 0 else f"{self._serving()}; the last reload failed")
             # A worker that could not start may be able to now, whatever the others say.
             self._reloaded.set()
             if status == 0:
@@ -120,7 +161,12 @@ class Supervisor:
         """``penstock reload`` for this server; its exit status, and what it says is wrong."""
         command = [sys.executable, "-m", "penstock", "reload", "--config", str(self._config.path), "--json"]
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+            pass_fds=self._handed,
         )
         try:
             async with asyncio.timeout(RELOAD):
@@ -154,6 +200,7 @@ class Supervisor:
                 self._log.error("worker cannot come back while the files are broken", worker=number, restart_in=pause, hint=what)
                 await self._pause(pause)
                 continue
+            self._notifier.status(self._serving())
             self._log.error("worker died", worker=number, status=status, restart_in=pause if pause > 2 * FIRST_PAUSE else 0)
             if pause > 2 * FIRST_PAUSE:
                 await self._pause(pause)
@@ -168,13 +215,17 @@ class Supervisor:
 
     async def _run_worker(self, number: int, ready: asyncio.Event) -> int:
         reads, writes = os.pipe()
-        fds = [socks[number].fileno() for socks in self._sockets]
+        mine = [(name, socks[number].fileno()) for name, socks in self._sockets]
         command = [sys.executable, "-m", "penstock", "worker", "--config", str(self._config.path), "--number", str(number)]
         command += ["--count", str(self._count), "--life", str(self._life), "--ready", str(writes)]
         # With their names: by the time that a worker is started again the file may list others.
-        command += [f"--socket={fd}={listener.name}" for fd, listener in zip(fds, self._config.listeners, strict=True)]
+        command += [f"--socket={fd}={name}" for name, fd in mine]
         process = await asyncio.create_subprocess_exec(
-            *command, pass_fds=[*fds, self._life, writes], start_new_session=False, stdin=asyncio.subprocess.DEVNULL
+            *command,
+            pass_fds=[*(fd for _, fd in mine), *self._handed, self._life, writes],
+            env=self._environment,
+            start_new_session=False,
+            stdin=asyncio.subprocess.DEVNULL,
         )
         os.close(writes)
         self._workers[number] = process
@@ -199,6 +250,7 @@ class Supervisor:
         if line:
             if ready.is_set():
                 self._log.info("worker is back", worker=number, pid=pid)
+                self._notifier.status(self._serving())
             ready.set()
 
     async def _stop_workers(self) -> None:
@@ -222,10 +274,39 @@ class Supervisor:
 def run(config: Config, ready_fd: int | None = None) -> int:
     """Runs the server; the exit status. Raises PenstockError when it cannot start."""
 
-    async def main() -> int:
-        return await Supervisor(config, ready_fd).run()
-
+    # Mail, and who writes to whom, is nobody else's business.
+    os.umask(0o077)
     try:
+        stand = _begin(config, ready_fd)
+
+        async def main() -> int:
+            return await Supervisor(config, stand).run()
+
         return asyncio.run(main())
     except OSError as error:
         raise PenstockError(f"the server cannot run: {error}") from error
+
+
+def _begin(config: Config, ready_fd: int | None) -> Stand:
+    """Does what root may be needed for, and is the server's user from then on: no sink's code has run by then. Raises PenstockError."""
+    log = get_log()
+    notifier = Notifier.of(os.environ)
+    given = inherited(os.environ)
+    account = account_of(config)
+    addresses = [Address(listener.name, listener.address.host, listener.address.port) for listener in config.listeners]
+    sockets = listening(addresses, config.server.worker_count, given)
+    for left in given:
+        log.warning("inherited socket is no listener's", name=left.name, address="{}:{}".format(*left.address))
+        left.sock.close()
+    handed: dict[str, int] = {}
+    if account is not None:
+        make_folders(config, account)
+        check_owner(config, account.uid)
+        handed = become(account, config)
+        take_up(handed)
+        log.info("no longer root", user=account.name, uid=account.uid, gid=account.gid, kept=sorted(handed))
+    else:
+        check_owner(config, os.geteuid())
+        if os.geteuid() == 0:
+            log.warning("running as root", hint='name a user of its own in [server]: user = "penstock"')
+    return Stand(sockets, handed, notifier, ready_fd)

@@ -98,7 +98,11 @@ def worker(
 
     from ..app import WorkerPlace, run_worker
     from ..config import load
+    from ..events.handed import handed
     from ..observe.log import get_log, set_up
+
+    # Now, and not when a key is first needed: no process of a sink is to hear of it.
+    handed()
 
     loaded = load(config)
     set_up(loaded.log.level, loaded.log.format, process=f"worker-{number}")

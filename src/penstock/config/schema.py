@@ -34,6 +34,8 @@ class ServerTable:
         spool: the folder in which messages are kept, one sub-folder a worker.
         control: the folder of the sockets by which ``penstock queue``, ``mailq`` and ``sendmail`` reach the workers.
         submit_group: a group of the system whose members may hand in mail with ``sendmail``; "" for the server's user and root alone.
+        user: who the server becomes when root starts it, once ports are open and keys read: a name or a number; "" for who started it.
+        group: its group, a name or a number; "" for the user's own.
         workers: processes; 0 for one a core.
         recipient_delimiter: what follows it in a local part is detail, not name, as in alice+lists; "" for none.
         drain: how long transactions under way may take when the server stops.
@@ -46,6 +48,8 @@ class ServerTable:
     spool: Path = Path("penstock-data/spool")
     control: Path = Path("penstock-data/run")
     submit_group: str = ""
+    user: str = ""
+    group: str = ""
     workers: int = 0
     recipient_delimiter: str = "+"
     drain: Duration = Duration(300)

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Self
 
+from . import handed
+
 _FROM_ENVIRONMENT = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -29,7 +31,7 @@ class Secret(str):
         if isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], str):
             path = Path(os.path.normpath(folder.resolve() / value["file"])) if folder else Path(value["file"])
             try:
-                return cls(path.read_text("utf-8").strip())
+                return cls(handed.read(path).decode("utf-8").strip())
             except (OSError, UnicodeDecodeError, ValueError) as error:
                 raise ValueError(f"the file {path} cannot be read: {type(error).__name__}") from None
         if not isinstance(value, str):
