@@ -1,4 +1,4 @@
-"""The certificates of a worker: read once for all listeners that share them, looked at again when their files change, and warned of in time."""
+"""The certificates of a worker: read once for all listeners that share them, read again when their files change, and warned of in time."""
 
 from __future__ import annotations
 

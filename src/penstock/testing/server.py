@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..app.building import Ways, transport_settings
-from ..app.generations import starting, stopping
 from ..app.encrypting import Encryption
+from ..app.generations import starting, stopping
 from ..app.listening import smtp_settings
 from ..app.node import Node
 from ..config import Config, plugs

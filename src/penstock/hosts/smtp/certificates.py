@@ -6,12 +6,14 @@ certbot has written only one of the two, leave in force what was there before.
 
 from __future__ import annotations
 
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...errors import ConfigError
+from ...events.handed import openable, read
 from ...wire.tls import CertificateFacts
 from ...wire.x509 import Certificate, facts_of, read_certificate
 
@@ -125,15 +127,24 @@ class Certificates:
         return stamp_of(self.files, self.rules)
 
     def read(self) -> Keyring:
-        """What the files say now. Raises ConfigError."""
+        """What the files say now. Raises ConfigError.
+
+        What was handed down to a server that gave root's rights up is what they said then, so it is no answer here.
+        """
+        for path in _paths(self.files, self.rules):
+            if not os.access(path, os.R_OK):
+                raise ConfigError("tls.certificates", f"the file {path} cannot be read by the user that the server runs as")
         return Keyring(self.files, self.rules)
+
+
+def _paths(files: tuple[CertificateFiles, ...], rules: TlsRules) -> list[Path]:
+    return [path for one in files for path in (one.certificate, one.key)] + ([rules.authorities] if rules.authorities else [])
 
 
 def stamp_of(files: tuple[CertificateFiles, ...], rules: TlsRules) -> Stamp:
     """Which files there are, without reading them; behind the links that certbot moves."""
-    paths = [path for one in files for path in (one.certificate, one.key)] + ([rules.authorities] if rules.authorities else [])
     found: list[tuple[int, ...]] = []
-    for path in paths:
+    for path in _paths(files, rules):
         try:
             seen = path.stat()
             found.append((seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size))
@@ -155,7 +166,7 @@ def _context(files: CertificateFiles, rules: TlsRules) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["smtp"])
     try:
-        context.load_cert_chain(files.certificate, files.key, password=_no_password)
+        context.load_cert_chain(openable(files.certificate), openable(files.key), password=_no_password)
     except OSError as error:
         raise ConfigError("tls.certificates", _why_not(files, error)) from None
     if rules.ciphers:
@@ -166,7 +177,7 @@ def _context(files: CertificateFiles, rules: TlsRules) -> ssl.SSLContext:
     if rules.clients != "none" and rules.authorities is not None:
         context.verify_mode = ssl.CERT_REQUIRED if rules.clients == "require" else ssl.CERT_OPTIONAL
         try:
-            context.load_verify_locations(rules.authorities)
+            context.load_verify_locations(openable(rules.authorities))
         except OSError as error:
             raise ConfigError("tls.client_ca_file", f"the file {rules.authorities} cannot be read: {_words(error)}") from None
     return context
@@ -180,7 +191,7 @@ def _no_password() -> str:
 def _why_not(files: CertificateFiles, error: OSError) -> str:
     for path in (files.certificate, files.key):
         try:
-            path.open("rb").close()
+            openable(path).open("rb").close()
         except OSError as unreadable:
             return f"the file {path} cannot be read: {_words(unreadable)}"
     if isinstance(error, ssl.SSLError) and error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
@@ -197,7 +208,7 @@ def _words(error: OSError) -> str:
 def _read(path: Path) -> Certificate:
     """The first certificate of a file."""
     try:
-        text = path.read_text("ascii", "replace")
+        text = read(path).decode("ascii", "replace")
         begin, end = text.index("-----BEGIN CERTIFICATE-----"), text.index("-----END CERTIFICATE-----")
         return read_certificate(ssl.PEM_cert_to_DER_cert(text[begin : end + len("-----END CERTIFICATE-----")]))
     except (OSError, ValueError) as error:

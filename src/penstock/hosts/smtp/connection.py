@@ -14,12 +14,13 @@ from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp.happening import Chunk, Closed, ContentEnd, Happening, Reason, Signal
 from ...wire.smtp.server import ServerMachine
+from ...wire.tls import TlsFacts
 from .clock import SessionClock
 from .dialogue import ClientDialogue
 from .encryption import TlsLayer
 from .host import SmtpHost, SmtpSettings
 from .session import SmtpSession
-from .starttls import ConnectionTls
+from .starttls import ConnectionTls, tls_is_on
 from .tap import SessionTap
 
 # Octets that may wait unparsed before the client is asked to stop sending.
@@ -64,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._session: SmtpSession | None = None
-        self._client_ip = ""
+        self._client_ip, self._client_port = "", 0
         self._busy = False
         self._held = False
         self._choked = False
@@ -82,16 +83,29 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         self._client_ip = str(peer[0]).removeprefix("::ffff:")
         self.bindings.uses.begin()
+        self._client_port = int(peer[1])
         refusal = self.host.admit(self, self._client_ip, self.settings.limits)
-        self._session = SmtpSession(self, (self._client_ip, int(peer[1])))
-        if self.host.tap is not None:
-            self.tap = self.host.tap(self._session.facts)
         if refusal:
-            self._session.log.warning("session refused", reason=refusal)
-            self.finish(Reply(421, "4.7.0" if "your" in refusal else "4.3.2", refusal), "dropped")
+            self._meet().log.warning("session refused", reason=refusal)
+            # A client that waits for a handshake could not read why.
+            self.finish(None if self._is_implicit else Reply(421, "4.7.0" if "your" in refusal else "4.3.2", refusal), "dropped")
             self.flush()
-            return
-        self._go_on(self._session.greet())
+        elif self._is_implicit:
+            self.begin_tls()
+        else:
+            self.begin_session()
+
+    def begin_session(self, tls: TlsFacts | None = None) -> None:
+        """There is somebody to talk to; RFC 8314 §3: with TLS from the first octet, the banner waits for the handshake."""
+        self._go_on(self._meet(tls).greet())
+
+    def _meet(self, tls: TlsFacts | None = None) -> SmtpSession:
+        session = self._session = SmtpSession(self, (self._client_ip, self._client_port))
+        if tls is not None:
+            tls_is_on(session, tls)
+        if self.host.tap is not None:
+            self.tap = self.host.tap(session.facts)
+        return session
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
@@ -230,6 +244,10 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     # How it works.
+
+    @property
+    def _is_implicit(self) -> bool:
+        return self.settings.tls is not None and self.settings.tls.implicit
 
     @property
     def _is_shaking_hands(self) -> bool:

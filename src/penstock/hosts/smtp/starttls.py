@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...events import catalog as events
@@ -56,14 +55,12 @@ class ConnectionTls:
 
     Args:
         connection: whose.
-        begin: makes the session where TLS comes first; None where it is there already.
     """
 
-    __slots__ = ("_begin", "_connection")
+    __slots__ = ("_connection",)
 
-    def __init__(self, connection: Connection, begin: Callable[[TlsFacts], None] | None = None) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._begin = begin
 
     def put(self, octets: bytes) -> None:
         """Octets go to the socket as they are."""
@@ -72,11 +69,11 @@ class ConnectionTls:
     def tls_is_on(self, facts: TlsFacts) -> None:
         """The handshake is over: the session goes on, or begins."""
         session = self._connection.session
-        if self._begin is not None:
-            self._begin(facts)
-        elif session is not None:
+        if session is None:
+            self._connection.begin_session(facts)
+        else:
             tls_is_on(session, facts)
-        self._connection.proceed()
+            self._connection.proceed()
 
     def tls_failed(self, why: str, ending: str = "dropped") -> None:
         """TLS cannot begin or go on: one line says so, and the session ends, since nothing can be said to the client any more."""
