@@ -11,17 +11,22 @@ from ..events.transit import MaxMessageSize
 from ..hosts.smtp.encryption import TlsServing
 from ..hosts.smtp.guard import GuardSettings
 from ..hosts.smtp.host import SessionLimits, SmtpSettings
-from ..hosts.smtp.login import AuthServing
 from ..hosts.smtp.trust import Trust
 from ..wire.smtp.limits import Limits
 from ..wire.smtp.settings import ServerSettings
+from .logins import auth_serving
 
 
 def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, tls: TlsServing | None) -> SmtpSettings:
     """What the sessions of a listener are told."""
     built_in = ServerSettings(config.server.hostname).table
     verbs = frozenset(bindings.verbs) - frozenset(built_in)
-    wire = ServerSettings(config.server.hostname, _wire_limits(config, bindings), verbs=verbs, mechanisms=tuple(bindings.mechanisms))
+    auth = auth_serving(config, listener, bindings)
+    # One of a sink's own goes before one of the same name that ships.
+    mechanisms = tuple(dict.fromkeys((*auth.mechanisms, *bindings.mechanisms)))
+    wire = ServerSettings(
+        config.server.hostname, _wire_limits(config, bindings), verbs=verbs, mechanisms=mechanisms, auth_in_clear=auth.in_clear
+    )
     if tls is not None:
         wire = replace(wire, starttls=not tls.implicit, tls_required=tls.required)
     return SmtpSettings(
@@ -31,7 +36,7 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
         hops=config.limits.hops,
         service="submission" if listener.service == "submissions" else listener.service,
         tls=tls,
-        auth=_auth(config, listener, bindings),
+        auth=auth,
         trust=_trust(listener),
         guard=_guard(config, listener),
     )
@@ -59,10 +64,6 @@ def _session_limits(config: Config) -> SessionLimits:
         message=float(table.message),
         idle_commands=table.idle_commands,
     )
-
-
-def _auth(config: Config, listener: ListenerTable, bindings: Bindings) -> AuthServing:
-    return AuthServing()
 
 
 def _trust(listener: ListenerTable) -> Trust:

@@ -14,6 +14,7 @@ from ..errors import AddressError, ConfigError
 from ..events.pattern import glob
 from ..events.rule import Strings
 from ..mail.address import Address
+from .authenticating import check_auth
 from .capturing import check_capture
 from .limiting import LimitsTable
 from .listening import ListenerTable
@@ -30,6 +31,7 @@ def check(config: Config) -> None:
     place = str(config.path)
     _check_listeners(config.listeners, place)
     check_tls(config.tls, config.listeners, place)
+    check_auth(config.auth, f"{place}: auth")
     _check_server(config.server, f"{place}: server")
     _check_limits(config.limits, f"{place}: limits")
     check_sending(config, place)

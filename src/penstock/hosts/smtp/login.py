@@ -1,4 +1,4 @@
-"""AUTH: with the mechanisms that ship, which drive a machine of ``wire.sasl`` and ask the sinks of ``Credentials``; and with those of sinks.
+"""AUTH: with mechanisms that ship, which drive a machine of ``wire.sasl`` and ask the sinks of ``Credentials``, and with those of sinks.
 
 A client that fails hears the same words after the same time whether the user exists or not, and more slowly each time. Each failure is a
 log line that fail2ban can read; nothing that was sent as a secret is in it, nor anywhere else that is written down.
@@ -71,7 +71,11 @@ def on_auth(session: SmtpSession, asked: wire.Auth) -> Step:
 
 
 def must_log_in(session: SmtpSession, asked: wire.Mail) -> bool:
-    """Refuses MAIL where only those may send who logged in; whether it did."""
+    """Refuses MAIL where only those may send who logged in; whether it did. What others say of whose mail it is counts for nothing."""
+    claimed = asked.parameters.other.get("AUTH")
+    if claimed is not None and claimed.casefold() != session.work.user.casefold():
+        # RFC 4954 §5: of a client that is not trusted to say so "the server MUST behave as if the AUTH=<> parameter was supplied".
+        asked.parameters.other["AUTH"] = "<>"
     if session.work.user or not session.connection.settings.auth.required:
         return False
     session.note_refusal(asked.line, _REQUIRED, "server")

@@ -78,6 +78,10 @@ class InputBuffer:
         """True when the next octet, already received, is this one."""
         return len(self) > 0 and self._data[self._position] == octet and not self._skipping
 
+    def begins(self, word: bytes) -> bool:
+        """True when the line at hand begins with this word, which is in upper case, in any case."""
+        return not self._skipping and self._data[self._position : self._position + len(word)].upper() == word
+
     def peek(self) -> bytes:
         """Everything received, left where it is."""
         return bytes(self._data[self._position :] if self._position else self._data)

@@ -115,6 +115,13 @@ def _prdr(parameters: MailParameters, value: str, limits: Limits) -> None:
     parameters.other["PRDR"] = ""
 
 
+def _auth(parameters: MailParameters, value: str, limits: Limits) -> None:
+    """Whose message it is, in xtext, or "<>" for nobody's that is known (RFC 4954 §5); whether to believe it is for the host to say."""
+    if len(value) > 500:
+        raise bad_value("AUTH")
+    parameters.other["AUTH"] = value if value == "<>" else xtext(value, "AUTH")
+
+
 def _ret(parameters: MailParameters, value: str, limits: Limits) -> None:
     parameters.ret = value.upper()
     if parameters.ret not in ("FULL", "HDRS"):
@@ -179,6 +186,8 @@ STANDARD = (
     Extension("SMTPUTF8", mail={"SMTPUTF8": _smtputf8}),  # RFC 6531
     Extension("CHUNKING"),  # RFC 3030
     Extension("LIMITS", _limits),  # RFC 9422
+    # Its line names the mechanisms, and is made with them: ``ServerSettings``.
+    Extension("AUTH", lambda limits: None, mail={"AUTH": _auth}),  # RFC 4954
     Extension("PRDR", mail={"PRDR": _prdr}),  # draft-hall-prdr-00
 )
 

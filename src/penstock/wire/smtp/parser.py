@@ -122,7 +122,7 @@ class ServerParser:
         if not self._input:
             return NEED_DATA
         try:
-            raw = self._input.take_line(self._settings.limits.command_line)
+            raw = self._take_line()
         except RemoteProtocolError as error:
             return self._fail(error, self._input.skip_line())
         if raw is None:
@@ -138,6 +138,16 @@ class ServerParser:
             return self._fail(error, raw.decode("utf-8", "replace"))
         self._question = question
         return question
+
+    def _take_line(self) -> bytearray | None:
+        limits = self._settings.limits
+        try:
+            return self._input.take_line(limits.command_line)
+        except RemoteProtocolError:
+            # RFC 4954 §4: "the maximum length of AUTH command lines is 12288 octets"; found out only about a line that is too long for others.
+            if not self._scope.offer.mechanisms or not self._input.begins(b"AUTH "):
+                raise
+            return self._input.take_line(limits.dialogue_line)
 
     def _check_counters(self, question: Question) -> None:
         limits, kind = self._settings.limits, type(question)
