@@ -16,6 +16,7 @@ from .events.verdict import (
     Rewrite,
     Verdict,
 )
+from .events.verdict_each import RefuseRecipients
 from .events.verdict_login import Keys, PlainPassword
 from .events.verdict_transit import (
     Addresses,
@@ -49,6 +50,7 @@ __all__ = [
     "NotFound",
     "PlainPassword",
     "Quarantine",
+    "RefuseRecipients",
     "Reject",
     "Reroute",
     "Respond",

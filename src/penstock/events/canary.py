@@ -20,6 +20,7 @@ from . import verdict as v
 from . import verdict_transit as t
 from .catalog import Event, Verb
 from .plug import CanarySettings, Plug, Tally, Trial
+from .verdict_each import RefuseRecipients
 
 if TYPE_CHECKING:
     from .binding import Binding
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MEMORY = 4
 # Below so many calls nobody knows how often the binding that is to be replaced refuses.
 KNOWN = 10
-_REFUSALS = (v.Reject, v.Defer, v.Disconnect, v.Discard, v.Quarantine, v.Drop, v.Bounce, t.Unreachable, t.Hold)
+_REFUSALS = (v.Reject, v.Defer, v.Disconnect, v.Discard, v.Quarantine, RefuseRecipients, v.Drop, v.Bounce, t.Unreachable, t.Hold)
 
 
 def is_refusal(verdict: v.Verdict | None) -> bool:

@@ -5,7 +5,7 @@ or the moment; what a sink may do with them is the table in the event reference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..mail.address import Address
@@ -47,6 +47,7 @@ from .transit import (
     Route,
     SuccessNotice,
 )
+from .verdict_each import RefuseRecipients
 from .views import MessageSnapshot
 from .work import Dialogue, Exchange, Facts, Scope
 
@@ -230,10 +231,40 @@ class EndOfHeaders(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v
     __slots__ = ()
 
 
-class EndOfData(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Quarantine | v.Disconnect]):
-    """The whole content is here, and responsibility for it is not taken yet."""
+class EndOfData(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Quarantine | v.Disconnect | RefuseRecipients]):
+    """The whole content is here, and responsibility for it is not taken yet.
 
-    __slots__ = ()
+    ``per_recipient`` says that the client takes an answer for each recipient (LMTP, PRDR).
+    """
+
+    edits = (RefuseRecipients,)
+    __slots__ = ("per_recipient", "refused")
+
+    def __init__(self, facts: Facts, per_recipient: bool = False) -> None:
+        super().__init__(facts)
+        self.per_recipient = per_recipient
+        # Who was refused, how, and by which binding; no longer among the recipients of the message.
+        self.refused: list[tuple[Recipient, v.Reject | v.Defer, str]] = []
+
+    def judge(self, verdict: v.Verdict) -> Mapping[str, v.Reject | v.Defer]:
+        assert isinstance(verdict, RefuseRecipients)
+        shown = {str(recipient.address): recipient for recipient in self._shown_recipients()}
+        for address in verdict.recipients:
+            if address not in shown:
+                raise ValueError(f"{address} is not among the recipients")
+            if not shown[address].original:
+                raise ValueError(f"{address} was added by a sink, so there is nobody to be told that it is refused")
+        return verdict.recipients
+
+    def edit(self, edit: object) -> None:
+        """Whoever came of the same RCPT is refused with it, since there is one answer for it."""
+        assert self.facts.message is not None
+        assert isinstance(edit, dict)
+        envelope = self.facts.message.record.envelope
+        named = {r.original: edit[str(r.address)] for r in envelope.recipients if str(r.address) in edit}
+        gone = [(r, named[r.original], self._scope.binding) for r in envelope.recipients if r.original in named]
+        self.refused = [*self.refused, *gone]
+        envelope.recipients = [r for r in envelope.recipients if r.original not in named]
 
 
 class Verb(SessionEvent, Answered[v.Respond | v.Reject | v.Defer | v.Disconnect]):

@@ -13,6 +13,7 @@ from ..events import verdict as v
 from ..events import verdict_transit as t
 from ..events.catalog import Greeting
 from ..events.credentials import Kind
+from ..events.verdict_each import RefuseRecipients
 from ..events.verdict_login import Keys, PlainPassword
 from ..events.views import MessageSnapshot
 from ..events.work import MessageWork
@@ -132,10 +133,18 @@ class AskInbound(Asking):
             work.content, work.complete = whole, True
         return cast(Refusal | v.Discard | None, verdict)
 
-    async def end_of_data(self, content: ContentLike | None = None) -> Refusal | v.Discard | v.Quarantine | None:
-        """The whole content came; without one, what the message has already, else a short message."""
+    async def end_of_data(
+        self, content: ContentLike | None = None, *, per_recipient: bool = False
+    ) -> Refusal | v.Discard | v.Quarantine | RefuseRecipients | None:
+        """The whole content came; without one, what the message has already, else a short message.
+
+        Args:
+            content: the content.
+            per_recipient: the client takes an answer for each recipient, as in LMTP.
+        """
         self._arrived(content)
-        return cast(Refusal | v.Discard | v.Quarantine | None, await self.put(events.EndOfData(self.facts())))
+        event = events.EndOfData(self.facts(), per_recipient)
+        return cast(Refusal | v.Discard | v.Quarantine | RefuseRecipients | None, await self.put(event))
 
     def _arrived(self, content: ContentLike | None) -> MessageWork:
         work = self._the_message()

@@ -13,6 +13,7 @@ from ..mail.address import Address
 from ..mail.envelope import Recipient
 from ..mail.message import MessageRecord
 from .outcome import Action, Result
+from .refused import refusal_of
 
 # Addresses in one question, so that a list of thousands does not make one of thousands.
 BATCH = 500
@@ -77,7 +78,11 @@ class Resolution:
             self.add(recipient)
 
     def add(self, recipient: Recipient) -> None:
-        """Adds a recipient of the message itself."""
+        """Adds a recipient of the message itself; nobody is asked about one that was refused already."""
+        refusal = refusal_of(recipient.route)
+        if refusal is not None:
+            self._fail(recipient, *refusal)
+            return
         self._seen.add(self._key(recipient.address))
         self._open.append(Lead(recipient.address, recipient, root=recipient.address))
 

@@ -20,6 +20,7 @@ from ..events.work import MessageWork
 from .categorize import Categorizer
 from .group import Group
 from .parts import Shop
+from .refused import has_refused
 from .results import results_of
 from .route import Router
 from .settle import Settler
@@ -67,7 +68,7 @@ class Stages:
         asked: dict[Stage, Way | None] = {
             Stage.SUBMITTED: self._asking(Submission, Stage.ADMITTED),
             Stage.ADMITTED: self._asking(PreCategorize, Stage.PRECATEGORIZED),
-            Stage.PRECATEGORIZED: self._resolve if self._shop.bindings.chain(Resolve) else None,
+            Stage.PRECATEGORIZED: self._resolve if self._shop.bindings.chain(Resolve) else self._resolve_refused,
             Stage.RESOLVED: self._asking(Categorized, Stage.CATEGORIZED, _categorized) or self._split,
             Stage.CATEGORIZED: self._asking(PostCategorize, Stage.POSTCATEGORIZED),
         }
@@ -76,6 +77,12 @@ class Stages:
         for stage in reversed(asked):
             following = ways[stage] = asked[stage] or following
         return ways
+
+    def _resolve_refused(self, work: MessageWork, stage: Stage) -> Step:
+        """Where nobody is bound to resolve addresses: only who was refused needs it."""
+        if has_refused(work.record.envelope.recipients):
+            return self._resolve(work, stage)
+        return self._way[Stage.RESOLVED](work, stage)
 
     def _asking(self, event: type[Event], after: Stage, make: Callable[[Shop, MessageWork], Event] | None = None) -> Way | None:
         chain = self._shop.bindings.chain(event)

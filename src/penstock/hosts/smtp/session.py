@@ -138,7 +138,8 @@ class SmtpSession:
             self.machine.greet(verdict.reply)
         else:
             # RFC 5321 §4.3.1: the host name comes first in the banner.
-            self.machine.greet(Reply(220, "", f"{self.services.server.hostname} ESMTP Penstock"))
+            protocol = "LMTP" if self.connection.settings.wire.lmtp else "ESMTP"
+            self.machine.greet(Reply(220, "", f"{self.services.server.hostname} {protocol} Penstock"))
         return None
 
     async def _wait_and_greet(self, seconds: float) -> None:
@@ -147,9 +148,9 @@ class SmtpSession:
             self._connected(PROCEED)
 
     def on_greeting(self, asked: wire.Greeting) -> Step:
-        """HELO or EHLO."""
-        kind = events.Ehlo if asked.verb == "EHLO" else events.Helo
-        offered = [*self.machine.offered(), *self.bindings.advertised] if asked.verb == "EHLO" else []
+        """HELO, EHLO, or LHLO, which means the same (RFC 2033 §4.1)."""
+        kind = events.Helo if asked.verb == "HELO" else events.Ehlo
+        offered = [] if asked.verb == "HELO" else [*self.machine.offered(), *self.bindings.advertised]
         before, self.work.helo = self.work.helo, asked.name
         chain = self.bindings.chain(kind)
         if not chain:
@@ -166,7 +167,7 @@ class SmtpSession:
 
     def _greeted(self, asked: wire.Greeting, offered: list[str]) -> Step:
         self.end_transaction()
-        self.extended = asked.verb == "EHLO"
+        self.extended = asked.verb != "HELO"
         if self.extended:
             self.machine.accept_greeting(offered)
         else:
@@ -279,7 +280,7 @@ class SmtpSession:
         return self.ask(events.Verb(self.facts(), keyword, argument, self.connection.dialogue), chain, settle)
 
 
-_SHOWN = frozenset({"HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END"})
+_SHOWN = frozenset({"HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END"})
 _VERB = re.compile(r"[A-Z]{1,12}(?:-[A-Z]{1,12})?|[a-z]{1,12}")
 
 

@@ -19,6 +19,7 @@ from ...events.work import Facts, MessageWork
 from ...mail.content import Content, MemoryContent
 from ...mail.reply import Reply
 from ...wire.smtp import happening as wire
+from .each import Refused, one_for_all, one_for_each
 from .intake import Intake
 from .received import received_field
 
@@ -44,7 +45,9 @@ class Transaction:
         message: the message, with its sender.
     """
 
-    __slots__ = ("_any_size", "_early", "_failure", "_header_wanted", "_intake", "_seam", "_session", "message", "receiving")
+    __slots__ = (
+        "_any_size", "_early", "_failure", "_header_wanted", "_intake", "_named", "_refused", "_seam", "_session", "message", "receiving",
+    )  # fmt: skip
 
     def __init__(self, session: SmtpSession, message: MessageWork) -> None:
         self._session = session
@@ -55,6 +58,9 @@ class Transaction:
         self._failure: Reply | None = None
         self._header_wanted = False
         self._seam = b""
+        # Where the client takes a reply for each recipient: who was named by each accepted RCPT.
+        self._named: list[str] = []
+        self._refused: list[Refused] = []
         self._any_size = not session.connection.settings.wire.limits.asks_size
 
     def too_big(self, size: int) -> bool:
@@ -88,12 +94,18 @@ class Transaction:
         def settle(outcome: Outcome) -> Step:
             if session.refused(outcome, asked.line):
                 return None
-            recipients = self.message.record.envelope.recipients
+            recipients, named = self.message.record.envelope.recipients, event.work.original
+            same = next((r for r in recipients if r.address == event.work.address), None)
             if isinstance(outcome.verdict, v.Discard):
+                named = ""
                 address = str(event.work.address)
                 session.log.info("recipient discarded", message=self.message.record.id, to=address, by=outcome.by)
-            elif not recipients or all(r.address != event.work.address for r in recipients):
+            elif same is None:
                 recipients.append(event.work)
+            else:
+                named = same.original
+            if session.machine.answers_each:
+                self._named.append(named)
             session.machine.accept()
             return None
 
@@ -229,7 +241,15 @@ class Transaction:
         if self._is_looping(content):
             return self._settle(Outcome(_LOOPING, "server"))
         chain = session.bindings.chain(events.EndOfData)
-        return session.ask(events.EndOfData(session.facts()), chain, self._settle) if chain else self._settle(PROCEED)
+        if not chain:
+            return self._settle(PROCEED)
+        event = events.EndOfData(session.facts(), session.machine.answers_each)
+
+        def settle(outcome: Outcome) -> Step:
+            self._refused = event.refused
+            return self._settle(outcome)
+
+        return session.ask(event, chain, settle)
 
     def _is_looping(self, content: Content) -> bool:
         """RFC 5321 §6.3: counting Received fields "has proven to be an effective, although rarely optimal, method" of finding loops."""
@@ -238,13 +258,16 @@ class Transaction:
         return start[: end if end >= 0 else None].lower().count(b"\nreceived:") >= self._session.connection.settings.hops
 
     def _settle(self, outcome: Outcome) -> Step:
-        session, message, verdict = self._session, self.message, outcome.verdict
+        session, message = self._session, self.message
+        if self._refused and (outcome.verdict is None or isinstance(outcome.verdict, v.Discard | v.Quarantine)):
+            outcome = self._refuse_some(outcome)
+        verdict = outcome.verdict
         if session.refused(outcome, END_OF_DATA):
             session.end_transaction()
         elif isinstance(verdict, v.Discard) or not message.record.envelope.recipients:
-            reason = getattr(verdict, "reason", "") or "all recipients were discarded"
+            reason = getattr(verdict, "reason", "") or f"all recipients were {'refused' if self._refused else 'discarded'}"
             session.log.info("discarded", message=message.record.id, by=outcome.by, reason=reason)
-            session.machine.accept(_queued(message))
+            self._answer()
             session.end_transaction()
         else:
             held = (verdict.reason or "quarantined") if isinstance(verdict, v.Quarantine) else ""
@@ -256,6 +279,23 @@ class Transaction:
             session.connection.wait()
             session.services.transport.accept(message, lambda error: self._durable(error, intake), held)
         return None
+
+    def _refuse_some(self, outcome: Outcome) -> Outcome:
+        """Sinks refused single recipients; what becomes of the others."""
+        session = self._session
+        for recipient, verdict, by in self._refused:
+            session.note_refusal(f"{END_OF_DATA} for <{recipient.original}>", verdict.reply, by)
+        if session.machine.answers_each:
+            return outcome
+        return one_for_all(self._refused, self.message.record.envelope) or outcome
+
+    def _answer(self) -> None:
+        """Says yes: once, or to each recipient that was not refused."""
+        machine, queued = self._session.machine, Reply(250, "2.0.0", f"Ok: queued as {self.message.record.id}")
+        if self._refused and machine.answers_each:
+            machine.answer_each(*one_for_each(self._named, self._refused, queued))
+        else:
+            machine.accept(queued)
 
     def _durable(self, error: BaseException | None, intake: Intake) -> None:
         """The message is on stable storage, or is not going to be; the client, if it is still there, is told so."""
@@ -273,7 +313,7 @@ class Transaction:
         session.work.messages += 1
         self._log_accepted()
         if connected:
-            session.machine.accept(_queued(self.message))
+            self._answer()
             session.connection.proceed()
         chain = session.bindings.chain(events.Accepted)
         if chain:
@@ -292,10 +332,6 @@ class Transaction:
             recipients=len(record.envelope.recipients),
             size=record.size,
         )
-
-
-def _queued(message: MessageWork) -> Reply:
-    return Reply(250, "2.0.0", f"Ok: queued as {message.record.id}")
 
 
 async def _then(first: Coroutine[Any, Any, None], second: Callable[[], Step]) -> None:
