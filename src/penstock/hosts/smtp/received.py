@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from time import gmtime
+from typing import Literal
 
 from ...mail.message import MessageRecord
+from ...wire.tls import TlsFacts
 
+Protocol = Literal["SMTP", "ESMTP", "LMTP"]
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -18,24 +21,41 @@ def mail_date(seconds: int) -> str:
     return f"{_DAYS[t.tm_wday]}, {t.tm_mday} {_MONTHS[t.tm_mon - 1]} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} +0000"
 
 
-def received_field(record: MessageRecord, hostname: str, extended: bool) -> bytes:
+def protocol_of(base: Protocol, utf8: bool, tls: bool, user: bool) -> str:
+    """The protocol type of the ``with`` clause (RFC 3848 for ESMTP and LMTP; RFC 6531 §4.3 for UTF8SMTP and UTF8LMTP).
+
+    Args:
+        base: what the client greeted with: HELO, EHLO or LHLO.
+        utf8: the message is one of SMTPUTF8.
+        tls: it came within TLS.
+        user: its client had logged in.
+    """
+    if base == "SMTP":
+        # Without EHLO there is no type that says more.
+        return base
+    return f"{base.replace('ESMTP', 'UTF8SMTP').replace('LMTP', 'UTF8LMTP') if utf8 else base}{'S' * tls}{'A' * user}"
+
+
+def received_field(record: MessageRecord, hostname: str, base: Protocol, tls: TlsFacts | None = None) -> bytes:
     """The Received field for a message that came by SMTP.
 
     Args:
         record: the message with its envelope complete.
         hostname: our name.
-        extended: the client said EHLO.
+        base: what the client greeted with: HELO, EHLO or LHLO.
+        tls: None where it came in clear.
 
     The ``for`` clause is left out for several recipients: it "MUST NOT" tell one of them of another (RFC 5321 §7.2).
     """
-    # RFC 6531 §4.3 registers UTF8SMTP.
-    protocol = "UTF8SMTP" if record.envelope.parameters.smtputf8 else "ESMTP" if extended else "SMTP"
+    protocol = protocol_of(base, record.envelope.parameters.smtputf8, tls is not None, bool(record.user))
     literal = f"IPv6:{record.client_ip}" if ":" in record.client_ip else record.client_ip
     recipients = record.envelope.recipients
     target = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
     client = f"{record.client_name} " if record.client_name else ""
+    # A comment in Postfix's words, which tools look for.
+    secured = f"\t(using {tls.version} with cipher {tls.cipher} ({tls.bits}/{tls.bits} bits))\r\n" if tls is not None else ""
     return (
-        f"Received: from {record.helo or 'unknown'} ({client}[{literal}])\r\n"
+        f"Received: from {record.helo or 'unknown'} ({client}[{literal}])\r\n{secured}"
         f"\tby {hostname} with {protocol} id {record.id}{target};\r\n"
         f"\t{mail_date(int(record.received))}\r\n"
     ).encode()

@@ -21,6 +21,7 @@ from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
 from .login import must_log_in, on_auth
+from .received import Protocol
 from .starttls import on_starttls
 from .transaction import Transaction
 
@@ -57,6 +58,11 @@ class SmtpSession:
     def log(self) -> Log:
         """A log whose lines name this session; made only when there is something to say."""
         return self.services.log.bind(session=self.work.id, client=self.work.client_ip, listener=self.work.listener)
+
+    @property
+    def base(self) -> Protocol:
+        """The protocol that the client greeted in."""
+        return "SMTP" if not self.extended else "LMTP" if self.connection.settings.service == "lmtp" else "ESMTP"
 
     @property
     def receiving(self) -> bool:

@@ -125,7 +125,7 @@ class Transaction:
                 if asked.bdat:
                     session.end_transaction()
                 return None
-            prefix = received_field(self.message.record, session.services.server.hostname, session.extended)
+            prefix = received_field(self.message.record, session.services.server.hostname, session.base, session.work.tls)
             self._intake = Intake(session.services.spool, prefix, session.connection.settings.in_memory, session.connection.host.memory)
             self._header_wanted = bool(session.bindings.chain(events.EndOfHeaders))
             self._seam = prefix[-2:]
