@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 from ..config import Config
 from ..config.listening import ListenerTable
@@ -67,7 +68,7 @@ def _session_limits(config: Config) -> SessionLimits:
 
 
 def _trust(listener: ListenerTable) -> Trust:
-    return Trust()
+    return Trust(proxy=tuple(ip_network(text, strict=False) for text in listener.proxy))
 
 
 def _guard(config: Config, listener: ListenerTable) -> GuardSettings:

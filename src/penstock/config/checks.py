@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from ..errors import AddressError, ConfigError
@@ -79,12 +79,22 @@ def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
     for number, one in enumerate(listeners):
         if not one.name.isprintable() or not one.name.strip() or "*" in one.name:
             raise ConfigError(f"{place}: listener", f"{one.name!r} is no name for a listener", "write a word such as 'mx'")
+        check_networks(one.proxy, f"{place}: listener.{one.name}.proxy")
         for other in listeners[:number]:
             if one.name == other.name:
                 raise ConfigError(f"{place}: listener", f"there are two listeners with the name {one.name!r}")
             if _same_place(one, other):
                 what = f"listener {other.name!r} has {other.address} already"
                 raise ConfigError(f"{place}: listener.{one.name}.address", what, "give one of them another address or port")
+
+
+def check_networks(networks: list[str], where: str) -> None:
+    """Refuses what is neither an address nor a network. Raises ConfigError."""
+    for text in networks:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ConfigError(where, f"{text!r} is neither an address nor a network", "write '192.0.2.1' or '192.0.2.0/24'") from None
 
 
 def _same_place(one: ListenerTable, other: ListenerTable) -> bool:

@@ -29,6 +29,7 @@ class ListenerTable:
         certificates: in the place of those of ``[tls]``.
         client_certificates: "none", "ask" or "require"; "" as in ``[tls]``.
         client_ca_file: as in ``[tls]``, which holds without it.
+        proxy: addresses and networks of balancers: connections from there begin with a PROXY header, and are what it says.
     """
 
     name: str
@@ -38,3 +39,4 @@ class ListenerTable:
     certificates: list[CertificateTable] = field(default_factory=list)
     client_certificates: Literal["", "none", "ask", "require"] = ""
     client_ca_file: Path | None = None
+    proxy: list[str] = field(default_factory=list)

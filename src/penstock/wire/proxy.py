@@ -120,7 +120,7 @@ def _port(text: str) -> int:
 def _body(command: int, family: int, body: bytes) -> tuple[Proxied, bytes]:
     """What version 2 says of the addresses, and the TLVs behind them."""
     width = {_TCP4: 4, _TCP6: 16}.get(family, 0)
-    # "LOCAL": "the receiver must accept this connection as valid and must use the real connection endpoints and discard the protocol block".
+    # "LOCAL": "the receiver must accept this connection as valid and must use the real connection endpoints".
     # Other families and transports are "UNSPEC" to us: "the receiver should ignore address information".
     if command == _LOCAL or not width:
         return Proxied(), b""

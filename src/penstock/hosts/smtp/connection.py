@@ -19,6 +19,7 @@ from .clock import SessionClock
 from .dialogue import ClientDialogue
 from .encryption import TlsLayer
 from .host import SmtpHost, SmtpSettings
+from .opening import Opening
 from .session import SmtpSession
 from .starttls import ConnectionTls, tls_is_on
 from .tap import SessionTap
@@ -62,6 +63,8 @@ class Connection(asyncio.Protocol):
         # Between the socket and the machine, once TLS has begun.
         self.layer: TlsLayer | None = None
         self._tls = ConnectionTls(self)
+        # Until a balancer has said whose connection it is.
+        self._opening: Opening | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._session: SmtpSession | None = None
@@ -80,10 +83,21 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername") or ("", 0)
-        self._client_ip = str(peer[0]).removeprefix("::ffff:")
+        name = transport.get_extra_info("peername") or ("", 0)
+        peer = (str(name[0]).removeprefix("::ffff:"), int(name[1]))
         self.bindings.uses.begin()
-        self._client_port = int(peer[1])
+        if self.settings.trust.proxy and self.settings.trust.speaks_for_others(peer[0]):
+            self._opening = Opening(self, peer)
+            self.host.expect(self)
+            self.clock.handshake(self.settings.limits.command)
+        else:
+            self.open(peer)
+
+    def open(self, client: tuple[str, int], rest: bytes = b"") -> None:
+        """It is known who the client is; ``rest`` came already."""
+        self._opening = None
+        self.clock.stop()
+        self._client_ip, self._client_port = client
         refusal = self.host.admit(self, self._client_ip, self.settings.limits)
         if refusal:
             self._meet().log.warning("session refused", reason=refusal)
@@ -94,6 +108,8 @@ class Connection(asyncio.Protocol):
             self.begin_tls()
         else:
             self.begin_session()
+        if rest:
+            self.data_received(rest)
 
     def begin_session(self, tls: TlsFacts | None = None) -> None:
         """There is somebody to talk to; RFC 8314 §3: with TLS from the first octet, the banner waits for the handshake."""
@@ -109,6 +125,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
+            return
+        if self._opening is not None:
+            self._opening.receive(data)
             return
         if self.layer is not None:
             data = self.layer.receive(data)
@@ -134,7 +153,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._lingering:
             return False
-        if self._is_shaking_hands:
+        if self._opening is not None:
+            self._opening.fail("it ended before")
+        elif self._is_shaking_hands:
             self._tls.tls_failed("the client went away")
         else:
             self._hear(b"")
@@ -143,7 +164,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.clock.stop()
-        self.host.leave(self, self._client_ip)
+        self.host.leave(self)
         self.dialogue.lose()
         if self._task is not None:
             self._task.cancel()
@@ -194,6 +215,11 @@ class Connection(asyncio.Protocol):
         if self.machine.is_closed:
             self._close(transport)
 
+    def abort(self) -> None:
+        """Ends the connection without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def put(self, octets: bytes) -> None:
         """Octets go to the socket as they are."""
         if self._transport is not None:
@@ -225,7 +251,9 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The server stops: an idle session ends now, a transaction under way may end first."""
-        if not self._busy and self._is_to_end():
+        if self._opening is not None:
+            self.abort()
+        elif not self._busy and self._is_to_end():
             self.flush()
 
     def hang_up(self, ending: str) -> None:
@@ -238,6 +266,9 @@ class Connection(asyncio.Protocol):
     def time_out(self) -> None:
         """The client took too long."""
         self.clock.stop()
+        if self._opening is not None:
+            self._opening.fail("it took too long")
+            return
         if self._is_shaking_hands:
             self._tls.tls_failed("it took too long", "timeout")
         self.finish(_TIMED_OUT, "timeout")

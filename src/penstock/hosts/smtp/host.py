@@ -121,7 +121,8 @@ class SmtpHost:
         self.draining = False
         # Who listens to new sessions; None while nobody does.
         self.tap: Tap | None = None
-        self._connections: set[Connection] = set()
+        # What each counts as, "" while it is not known whose it is.
+        self._connections: dict[Connection, str] = {}
         self._clients: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -133,12 +134,9 @@ class SmtpHost:
 
     def admit(self, connection: Connection, client_ip: str, limits: SessionLimits) -> str:
         """Counts a session in; why it may not stay, or ""."""
-        self._connections.add(connection)
-        client = neighbourhood(client_ip)
+        self.expect(connection)
+        client = self._connections[connection] = neighbourhood(client_ip)
         self._clients[client] += 1
-        self._empty.clear()
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(1.0, self._sweep)
         if self.draining:
             return "Service shutting down"
         if len(self._connections) > limits.connections:
@@ -147,15 +145,20 @@ class SmtpHost:
             return "Too many connections from your address"
         return ""
 
-    def leave(self, connection: Connection, client_ip: str) -> None:
+    def expect(self, connection: Connection) -> None:
+        """Counts a connection in before it is known whose it is; its deadline holds from now on."""
+        self._connections.setdefault(connection, "")
+        self._empty.clear()
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(1.0, self._sweep)
+
+    def leave(self, connection: Connection) -> None:
         """Counts a session out."""
-        if connection not in self._connections:
-            return
-        self._connections.discard(connection)
-        client = neighbourhood(client_ip)
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        client = self._connections.pop(connection, "")
+        if client:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
         if not self._connections:
             self._empty.set()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +17,17 @@ class Trust:
 
     proxy: tuple[IPv4Network | IPv6Network, ...] = ()
     xclient: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def speaks_for_others(self, client_ip: str) -> bool:
+        """Whether connections from an address begin with a PROXY header."""
+        return _within(client_ip, self.proxy)
+
+
+def _within(client_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    if not networks:
+        return False
+    try:
+        address = ip_address(client_ip.partition("%")[0])
+    except ValueError:  # no address at all: a socket of this machine, say
+        return False
+    return any(address in network for network in networks)
