@@ -61,6 +61,8 @@ class Server:
         self.spool = (disk or folder) / "spool"
         self.config = folder / "penstock.toml"
         self.mailboxes = Mailboxes(self.mail)
+        # What it runs with: tests of its rights take others.
+        self.python, self.environment = sys.executable, _environment()
         self.supervisor = 0
         self.workers: list[int] = []
         self._count = workers
@@ -101,10 +103,10 @@ class Server:
         assert not self.running, "already running"
         self._starts += 1
         reader, writer = os.pipe()
-        command = [sys.executable, "-m", "penstock", "serve", "--config", str(self.config), "--ready-fd", str(writer)]
+        command = [self.python, "-m", "penstock", "serve", "--config", str(self.config), "--ready-fd", str(writer)]
         try:
             with self.log_path.open("ab") as log:
-                self._process = spawn(command, stderr=log, stdout=log, pass_fds=[writer], env=_environment())
+                self._process = spawn(command, stderr=log, stdout=log, pass_fds=[writer], env=self.environment)
         finally:
             os.close(writer)
         try:

@@ -60,8 +60,8 @@ def inherited(environment: MutableMapping[str, str], first: int = FIRST) -> list
 
 def _listening(descriptor: int, name: str) -> socket.socket:
     where = f"LISTEN_FDS: {name or descriptor}"
-    os.set_inheritable(descriptor, False)
     try:
+        os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
     except OSError:
         raise ConfigError(where, "this is no socket", "the socket unit has ListenStream= and nothing else") from None
