@@ -25,7 +25,7 @@ class RefuseRecipients(Verdict):
 
     recipients: Mapping[str, Reject | Defer]
 
-    def __init__(self, recipients: Mapping[Address | str, Reject | Defer] | Mapping[str, Reject | Defer]) -> None:
+    def __init__(self, recipients: Mapping[Address, Reject | Defer] | Mapping[str, Reject | Defer]) -> None:
         if not isinstance(recipients, Mapping) or not recipients:
             raise TypeError(f"RefuseRecipients: recipients is a dictionary with at least one address, not {recipients!r}")
         for verdict in recipients.values():
