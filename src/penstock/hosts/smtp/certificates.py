@@ -18,6 +18,8 @@ from ...wire.tls import CertificateFacts
 from ...wire.x509 import Certificate, facts_of, read_certificate
 
 ClientCertificates = Literal["none", "ask", "require"]
+# Nothing is registered for SMTP (RFC 7301 §6 has the registry); these are what Exim takes, and what clients say that say something.
+ALPN_NAMES = (b"smtp", b"esmtp")
 Stamp = tuple[tuple[int, ...], ...]
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -164,7 +166,7 @@ def _context(files: CertificateFiles, rules: TlsRules) -> ssl.SSLContext:
     context.minimum_version = _VERSIONS[rules.minimum]
     # A client that could make us negotiate again and again would cost us more than itself.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols(["smtp"])
+    context.set_alpn_protocols([name.decode() for name in ALPN_NAMES])
     try:
         context.load_cert_chain(openable(files.certificate), openable(files.key), password=_no_password)
     except OSError as error:

@@ -11,13 +11,12 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ...wire.client_hello import NO_APPLICATION_PROTOCOL, ClientHello
 from ...wire.tls import TlsFacts
-from .certificates import Certificates, facts_of_peer
+from .certificates import ALPN_NAMES, Certificates, facts_of_peer
 
 # The most that is decrypted at once; a record has at most 16 KiB (RFC 8446 §5.1).
 _PIECE = 64 * 1024
-# The protocol's name in ALPN is not registered for SMTP itself; "smtp" is what the clients say that say something (see ``accepts``).
-_ALPN = "smtp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +57,15 @@ class TlsLayer:
         owner: whose connection it is.
     """
 
-    __slots__ = ("_asked", "_incoming", "_object", "_outgoing", "_owner", "_served", "ended", "is_on")
+    __slots__ = ("_hello", "_incoming", "_object", "_outgoing", "_owner", "_served", "ended", "is_on")
 
     def __init__(self, certificates: Certificates, owner: TlsOwner) -> None:
         self._owner = owner
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._served = certificates.current
         self._object = self._served.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # Until all of the client's first message is here.
+        self._hello: ClientHello | None = ClientHello()
         self.is_on = False
         # The client said goodbye (close_notify), or TLS is broken: nothing more will come.
         self.ended = False
@@ -72,6 +73,8 @@ class TlsLayer:
     def receive(self, data: bytes) -> bytes:
         """What octets from the socket say; b"" for nothing yet. The owner is told of the rest."""
         if self.ended:
+            return b""
+        if self._hello is not None and not self._is_for_us(self._hello.feed(data)):
             return b""
         self._incoming.write(data)
         if not self.is_on:
@@ -104,6 +107,19 @@ class TlsLayer:
         """What ties a login to this connection, by type (RFC 5929): "tls-server-end-point"."""
         certificate = self._served.certificate_of(self._object)
         return {"tls-server-end-point": certificate.end_point} if certificate is not None and certificate.end_point else {}
+
+    def _is_for_us(self, named: tuple[bytes, ...] | None) -> bool:
+        """False for a client that would speak other protocols than SMTP, which is told so (RFC 7301 §3.2)."""
+        if named is None:
+            return True
+        self._hello = None
+        if not named or any(name in ALPN_NAMES for name in named):
+            return True
+        self.ended = True
+        self._owner.put(NO_APPLICATION_PROTOCOL)
+        shown = ", ".join(name[:20].decode("ascii", "replace") for name in named[:5])
+        self._owner.tls_failed(f"the client wants to speak another protocol: {shown!r}")
+        return False
 
     def _shake_hands(self) -> None:
         try:
