@@ -172,6 +172,13 @@ class Client:
         """Whether the server closed the connection."""
         return await asyncio.wait_for(self.reader.read(1), 5.0) == b""
 
+    async def is_gone(self) -> bool:
+        """Whether the server ended the connection, in whatever way, without another word."""
+        try:
+            return await self.is_closed()
+        except ConnectionResetError:
+            return True
+
     def reset(self) -> None:
         """Vanishes without a goodbye: the server gets a reset."""
         sock = self.writer.get_extra_info("socket")

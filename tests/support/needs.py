@@ -25,6 +25,7 @@ PACKAGES = {
     "slapadd": "slapd",
     "ldapsearch": "ldap-utils",
     "setpriv": "util-linux",
+    "haproxy": "haproxy",
 }
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 

@@ -89,6 +89,10 @@ class Server:
         """Host and port of the listener."""
         return self._listeners["mx"]
 
+    def at(self, listener: str) -> tuple[str, int]:
+        """Host and port of a further listener."""
+        return self._listeners[listener]
+
     @property
     def running(self) -> bool:
         """Whether the supervisor lives."""
