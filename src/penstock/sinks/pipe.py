@@ -27,6 +27,7 @@ from .said import fit, split_status
 
 _FIELDS = ("local", "domain", "detail", "sender", "recipient")
 _PLACE = re.compile(r"\{(\w*)\}")
+_OPTION_OF_A_STRANGER = re.compile(r"--?\{")
 _CHUNK = 64 * 1024
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "csh", "tcsh", "fish", "busybox"})
 # "-c", alone or among other letters, in front of a shell's script.
@@ -103,8 +104,8 @@ class Pipe(Sink[PipeSettings]):
             return _LOOP
         values = self._values(event, to)
         try:
-            arguments = [_filled(word, values) for word in words_of(command)]
-        except _LooksLikeOption:
+            arguments = [filled(word, values) for word in words_of(command)]
+        except LooksLikeOptionError:
             return _OPTION
         except ValueError as error:
             self.log.error("command cannot be run", message=event.message.id, command=command, error=str(error))
@@ -162,7 +163,7 @@ class Pipe(Sink[PipeSettings]):
         }
 
 
-class _LooksLikeOption(Exception):
+class LooksLikeOptionError(Exception):
     """What a stranger wrote would be taken for an option of the command."""
 
 
@@ -179,6 +180,8 @@ def words_of(command: str) -> list[str]:
     if not words or not words[0].startswith("/"):
         raise ValueError(f"command: {command!r} should begin with the whole path of a program")
     for word in words:
+        if _OPTION_OF_A_STRANGER.match(word):
+            raise ValueError(f"command: in {command!r} the name of an option would be what a stranger writes as his address")
         for name in _PLACE.findall(word):
             if name not in _FIELDS:
                 raise ValueError(f"command: {command!r} may hold {', '.join('{' + f + '}' for f in _FIELDS)}; not {{{name}}}")
@@ -199,11 +202,19 @@ def _shell_would_read_a_place(words: list[str]) -> bool:
     return False
 
 
-def _filled(word: str, values: dict[str, str]) -> str:
-    filled = _PLACE.sub(lambda place: values[place[1]], word)
-    if filled.startswith("-") and not word.startswith("-"):
-        raise _LooksLikeOption
-    return filled
+def filled(word: str, values: dict[str, str]) -> str:
+    """One argument of a command: whatever stands in the place of a field is a part of it, and never becomes a second one.
+
+    Args:
+        word: as the command has it.
+        values: what stands for each field.
+
+    Raises: LooksLikeOptionError when only what a stranger wrote makes an option of it.
+    """
+    made = _PLACE.sub(lambda place: values[place[1]], word)
+    if made.startswith("-") and not word.startswith("-"):
+        raise LooksLikeOptionError
+    return made
 
 
 def _user(name: str) -> dict[str, Any]:
