@@ -24,6 +24,7 @@ from .errors import PenstockError
 from .events.handed import announce, take_up
 from .hosts.inherited import inherited, listening
 from .hosts.listener import Address
+from .hosts.local import Rights, place_of, remove, shown
 from .observe.log import get_log
 from .observe.notify import Notifier
 
@@ -101,6 +102,8 @@ class Supervisor:
         for keeper in keepers:
             keeper.cancel()
         watchdog.cancel()
+        for _, socks in self._sockets:
+            remove(socks[0])
         await asyncio.gather(*keepers, watchdog, return_exceptions=True)
         return self._failed
 
@@ -124,10 +127,10 @@ class Supervisor:
         if self._stopping.is_set():
             return
         # Of a listener with several sockets the first: who reads this wants to know where to connect.
-        addresses = {name: list(socks[0].getsockname()[:2]) for name, socks in reversed(self._sockets)}
+        addresses = {name: place_of(socks[0]) for name, socks in reversed(self._sockets)}
         addresses = {name: addresses[name] for name, _ in self._sockets}
         workers = [process.pid for process in self._workers.values()]
-        self._log.info("serving", listeners={name: f"{host}:{port}" for name, (host, port) in addresses.items()}, workers=workers)
+        self._log.info("serving", listeners={name: shown(place) for name, place in addresses.items()}, workers=workers)
         self._notifier.ready(self._serving())
         if self._ready_fd is not None:
             line = {"listeners": addresses, "pids": {"supervisor": os.getpid(), "workers": workers}}
@@ -293,7 +296,11 @@ def _begin(config: Config, ready_fd: int | None) -> Stand:
     notifier = Notifier.of(os.environ)
     given = inherited(os.environ)
     account = account_of(config)
-    addresses = [Address(listener.name, listener.address.host, listener.address.port) for listener in config.listeners]
+    owner = account.uid if account is not None else None
+    addresses = [
+        Address(one.name, one.address.host, one.address.port, Rights(int(one.socket_mode, 8), one.socket_group, owner))
+        for one in config.listeners
+    ]
     sockets = listening(addresses, config.server.worker_count, given)
     for left in given:
         log.warning("inherited socket is no listener's", name=left.name, address="{}:{}".format(*left.address))

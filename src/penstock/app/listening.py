@@ -30,6 +30,8 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
     )
     if tls is not None:
         wire = replace(wire, starttls=not tls.implicit, tls_required=tls.required)
+    if listener.service == "lmtp":
+        wire = replace(wire, lmtp=True)
     return SmtpSettings(
         listener.name,
         wire,

@@ -27,6 +27,7 @@ from ..events.dispatch import Dispatcher
 from ..events.reports import ServerStarted, ServerStopping
 from ..events.work import Facts
 from ..hosts.listener import serve
+from ..hosts.local import place_of
 from ..hosts.smtp.connection import Connection
 from ..hosts.smtp.encryption import TlsServing
 from ..hosts.smtp.host import Services, SmtpHost, SmtpSettings
@@ -160,7 +161,7 @@ class Worker:
         """Opens the control socket."""
         table = self._config.server
         homes = [Home(t.spool, t.scheduler, t.operations, t.reset_routes, t.submit) for t in self._transports]
-        listeners = {name: sock.getsockname()[:2] for name, sock in self._place.sockets}
+        listeners = {name: place_of(sock) for name, sock in self._place.sockets}
         worker = f"worker-{self._place.number}"
         bindings = LiveBindings(worker, self._generations)
         operations = LiveOperations(worker, self._node, homes, listeners, self._node.now(), bindings, self._tracing)

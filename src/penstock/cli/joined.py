@@ -30,8 +30,8 @@ def join_listener(config: Config) -> int:
 
 
 def _address(config: Config) -> tuple[str, int]:
-    """Where the first listener is; the server is asked where the configuration leaves the port to the system."""
-    first = config.listeners[0]
+    """Where the first listener of SMTP is; the server is asked where the configuration leaves the port to the system."""
+    first = next((one for one in config.listeners if one.service == "smtp" and not one.address.startswith("unix:")), config.listeners[0])
     if first.address.port:
         return first.address.host, first.address.port
     workers = Workers(config)

@@ -12,6 +12,7 @@ from ..admin.ages import LIMITS
 from ..admin.protocol import AgesRow, AnyQuestion, AskStatus, CountAges, CountQueues, DestinationRow, ListDestinations, QueueRow, StatusRow
 from ..config import load
 from ..errors import ConfigError
+from ..hosts.local import shown
 from .exits import complain
 from .listing import Layout, Row, show
 from .offline import printable
@@ -94,7 +95,7 @@ def show_status(path: Path, as_json: bool) -> None:
             "generation": row.generation,
             "retiring": row.retiring,
             "last_error": row.last_error if as_json else printable(row.last_error),
-            "listeners": row.listeners if as_json else " ".join(f"{name}={host}:{port}" for name, (host, port) in row.listeners.items()),
+            "listeners": row.listeners if as_json else " ".join(f"{name}={shown(place)}" for name, place in row.listeners.items()),
         }
         for row in _statuses(path)
     ]

@@ -81,6 +81,8 @@ def _about_what_goes_out(config: Config) -> Iterator[str]:
 
 def _address(key: str, host: str) -> list[str]:
     """Warns of an address that this machine does not have; whether the port is free is left to the start, since a server may run."""
+    if host.startswith("unix:"):
+        return []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as trial:

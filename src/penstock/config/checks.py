@@ -17,7 +17,7 @@ from ..mail.address import Address
 from .authenticating import check_auth
 from .capturing import check_capture
 from .limiting import LimitsTable
-from .listening import ListenerTable
+from .listening import ListenerTable, check_service
 from .schema import BindingTable, Config, DomainTable, ServerTable
 from .securing import check_tls
 from .sending_checks import check_sending
@@ -80,6 +80,7 @@ def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
         if not one.name.isprintable() or not one.name.strip() or "*" in one.name:
             raise ConfigError(f"{place}: listener", f"{one.name!r} is no name for a listener", "write a word such as 'mx'")
         check_networks(one.proxy, f"{place}: listener.{one.name}.proxy")
+        check_service(one, f"{place}: listener.{one.name}")
         for other in listeners[:number]:
             if one.name == other.name:
                 raise ConfigError(f"{place}: listener", f"there are two listeners with the name {one.name!r}")
@@ -99,8 +100,10 @@ def check_networks(networks: list[str], where: str) -> None:
 
 def _same_place(one: ListenerTable, other: ListenerTable) -> bool:
     """Whether one of two takes the other's clients: on a port, the address that stands for all leaves no room for another."""
+    if not one.address.port or not other.address.port:
+        return one.address == other.address and one.address.startswith("unix:")
     first, second = ip_address(one.address.host), ip_address(other.address.host)
-    if not one.address.port or one.address.port != other.address.port or first.version != second.version:
+    if one.address.port != other.address.port or first.version != second.version:
         return False
     return first == second or first.is_unspecified or second.is_unspecified
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..errors import ConfigError
 from .securing import CertificateTable, TlsPolicy
 from .values import Endpoint
 
 # "smtp" takes mail from anybody, "submission" from our users with STARTTLS, "submissions" from them with TLS from the first octet
 # (RFC 6409, RFC 8314), "lmtp" from our own relays (RFC 2033).
 Service = Literal["smtp", "submission", "submissions", "lmtp"]
+
+
+_MODE = re.compile(r"0?[0-7]{3}")
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class ListenerTable:
         certificates: in the place of those of ``[tls]``.
         client_certificates: "none", "ask" or "require"; "" as in ``[tls]``.
         client_ca_file: as in ``[tls]``, which holds without it.
+        socket_mode: the rights of the file of a Unix socket, in octal: connecting takes the right to write.
+        socket_group: its group, by name or number; "" for that of the server.
         proxy: addresses and networks of balancers: connections from there begin with a PROXY header, and are what it says.
     """
 
@@ -39,4 +46,18 @@ class ListenerTable:
     certificates: list[CertificateTable] = field(default_factory=list)
     client_certificates: Literal["", "none", "ask", "require"] = ""
     client_ca_file: Path | None = None
+    socket_mode: str = "0660"
+    socket_group: str = ""
     proxy: list[str] = field(default_factory=list)
+
+
+def check_service(listener: ListenerTable, where: str) -> None:
+    """Refuses what does not fit the service or the address of a listener. Raises ConfigError."""
+    if not _MODE.fullmatch(listener.socket_mode):
+        raise ConfigError(f"{where}.socket_mode", f"{listener.socket_mode!r} is no mode of a file", "write octal digits, such as '0660'")
+    local = listener.address.startswith("unix:")
+    if not local and (listener.socket_group or listener.socket_mode != "0660"):
+        what = "socket_mode and socket_group are for the file of a Unix socket"
+        raise ConfigError(where, what, "leave them out, or listen on 'unix:/run/...'")
+    if local and listener.proxy:
+        raise ConfigError(f"{where}.proxy", "clients of a Unix socket have no address, so none is a balancer's", "leave it out")

@@ -33,6 +33,8 @@ _OCTETS = {
     "g": 1024**3, "gb": 1000**3, "gib": 1024**3,
 }  # fmt: skip
 # More is a slip: a hundred years, and a pebibyte. What is infinite could not be counted with.
+# sun_path of Linux has 108 octets, and a zero at its end.
+_LONGEST_PATH = 107
 _LONGEST, _LARGEST = 100 * 366 * 86400, 1024**5
 
 
@@ -120,7 +122,10 @@ class Moment(float):
 
 
 class Endpoint(str):
-    """An address to listen on: ``"0.0.0.0:25"``, ``"[::1]:2525"``; port 0 takes a free one."""
+    """An address to listen on: ``"0.0.0.0:25"``, ``"[::1]:2525"``, or ``"unix:/run/penstock/lmtp"``; port 0 takes a free one.
+
+    Of a path, ``host`` is the whole text, and ``port`` is 0.
+    """
 
     host: str
     port: int
@@ -128,6 +133,8 @@ class Endpoint(str):
     @classmethod
     def parse(cls, value: object) -> Self:
         """Raises ValueError with what an address looks like."""
+        if isinstance(value, str) and value.startswith("unix:"):
+            return cls._at_path(value)
         found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
         try:
             if not found or int(found[3]) > 65535:
@@ -137,6 +144,15 @@ class Endpoint(str):
             raise ValueError(f"{value!r} is not an address to listen on, such as '0.0.0.0:25' or '[::]:25'") from None
         endpoint = cls(value)
         endpoint.host, endpoint.port = bare, int(found[3])
+        return endpoint
+
+    @classmethod
+    def _at_path(cls, value: str) -> Self:
+        path = value.removeprefix("unix:")
+        if not path.startswith("/") or "\x00" in path or len(path.encode()) > _LONGEST_PATH:
+            raise ValueError(f"{value[:120]!r} is no socket: write 'unix:' and an absolute path of at most {_LONGEST_PATH} octets")
+        endpoint = cls(f"unix:{os.path.normpath(path)}")
+        endpoint.host, endpoint.port = str(endpoint), 0
         return endpoint
 
 

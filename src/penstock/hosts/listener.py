@@ -9,9 +9,10 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import ConfigError
+from .local import Rights, is_local, open_local
 
 BACKLOG = 1024
 _HINTS = {
@@ -27,17 +28,21 @@ class Address:
 
     Args:
         name: the listener's name.
-        host: an IP address.
+        host: an IP address, or ``unix:`` and a path.
         port: 0 to 65535; 0 takes a free one.
+        rights: who may connect to a path.
     """
 
     name: str
     host: str
     port: int
+    rights: Rights = field(default=Rights())
 
 
 def open_sockets(address: Address, count: int) -> list[socket.socket]:
-    """That many listening sockets on one port. Raises ConfigError when the address cannot be had."""
+    """That many listening sockets on one port, or as often the one at a path. Raises ConfigError when the address cannot be had."""
+    if is_local(address.host):
+        return [open_local(address.name, address.host, address.rights)] * count
     sockets: list[socket.socket] = []
     port = address.port
     try:
@@ -75,4 +80,7 @@ def _open(host: str, port: int, reuse: bool) -> socket.socket:
 
 async def serve(sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> asyncio.AbstractServer:
     """Accepts connections on a listening socket."""
-    return await asyncio.get_running_loop().create_server(factory, sock=sock, backlog=BACKLOG)
+    loop = asyncio.get_running_loop()
+    if sock.family == socket.AF_UNIX:
+        return await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
+    return await loop.create_server(factory, sock=sock, backlog=BACKLOG)

@@ -83,8 +83,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        name = transport.get_extra_info("peername") or ("", 0)
-        peer = (str(name[0]).removeprefix("::ffff:"), int(name[1]))
+        name = transport.get_extra_info("peername")
+        # Of a client at a Unix socket there is a path, or nothing at all.
+        peer = (str(name[0]).removeprefix("::ffff:"), int(name[1])) if isinstance(name, tuple) else ("", 0)
         self.bindings.uses.begin()
         if self.settings.trust.proxy and self.settings.trust.speaks_for_others(peer[0]):
             self._opening = Opening(self, peer)

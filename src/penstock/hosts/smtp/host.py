@@ -141,7 +141,8 @@ class SmtpHost:
             return "Service shutting down"
         if len(self._connections) > limits.connections:
             return "Too many connections, try again later"
-        if self._clients[client] > limits.connections_per_client:
+        # At a Unix socket all clients are one; who they are is said by the rights of its file.
+        if client and self._clients[client] > limits.connections_per_client:
             return "Too many connections from your address"
         return ""
 

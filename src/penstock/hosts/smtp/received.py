@@ -52,10 +52,11 @@ def received_field(record: MessageRecord, hostname: str, base: Protocol, tls: Tl
     recipients = record.envelope.recipients
     target = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
     client = f"{record.client_name} " if record.client_name else ""
+    address = f"({client}[{literal}])" if literal else "(local)"
     # A comment in Postfix's words, which tools look for.
     secured = f"\t(using {tls.version} with cipher {tls.cipher} ({tls.bits}/{tls.bits} bits))\r\n" if tls is not None else ""
     return (
-        f"Received: from {record.helo or 'unknown'} ({client}[{literal}])\r\n{secured}"
+        f"Received: from {record.helo or 'unknown'} {address}\r\n{secured}"
         f"\tby {hostname} with {protocol} id {record.id}{target};\r\n"
         f"\t{mail_date(int(record.received))}\r\n"
     ).encode()
