@@ -25,6 +25,7 @@ from .sink_new import sink
 from .sinks_command import sinks
 from .spool import spool
 from .trace_command import trace
+from .user_command import user
 
 _EXIT_CODES = """\b
 Exit codes (sysexits.h): 0 done, 64 usage, 65 data, 66 no input, 67 no such user or
@@ -166,6 +167,7 @@ app.command("trace")(trace)
 app.add_typer(queue, name="queue")
 app.add_typer(spool, name="spool")
 app.add_typer(sink, name="sink")
+app.add_typer(user, name="user")
 
 
 @app.command()

@@ -6,6 +6,7 @@ Whoever keeps users gives out what the mechanism needs and no more: SCRAM is ser
 from __future__ import annotations
 
 import binascii
+import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -97,6 +98,14 @@ class Keys(Verdict):
         if keys.mechanism != found[1]:
             raise ValueError(f"the keys are not those of {found[1]}")
         return keys
+
+    def proves(self, password: str) -> bool:
+        """Whether these are the keys of a password; takes some milliseconds."""
+        try:
+            made = keys_of(self.user, password, self.mechanism, self.salt, self.iterations)
+        except SaslError:
+            return False
+        return hmac.compare_digest(made.stored_key, self.stored_key)
 
     def text(self) -> str:
         """The keys in one line (RFC 5803 §2); as good as the password to whoever can serve SCRAM with them, so they are kept secret."""
