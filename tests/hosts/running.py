@@ -115,8 +115,13 @@ class Running:
 
     async def client(self) -> Client:
         """A client that has read the banner."""
-        client = Client(*await asyncio.open_connection(*self.address))
+        client = await self.knock()
         client.banner = await client.reply()
+        return client
+
+    async def knock(self, **tls: Any) -> Client:
+        """A client that has read nothing yet; with ``ssl`` and the like it speaks TLS from the first octet."""
+        client = Client(*await asyncio.open_connection(*self.address[:2], **tls))
         self._clients.append(client)
         return client
 

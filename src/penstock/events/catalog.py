@@ -161,8 +161,8 @@ class Ehlo(Greeting):
     __slots__ = ()
 
 
-class StartTls(SessionEvent, Answered[v.Reject | v.Disconnect]):
-    """STARTTLS, before the handshake (RFC 3207 §4); where TLS begins with the first octet nobody is asked."""
+class StartTls(SessionEvent, Answered[v.Reject | v.Defer | v.Disconnect]):
+    """STARTTLS, before the handshake (RFC 3207 §4, which has 454 for "not now"); where TLS comes with the first octet nobody is asked."""
 
     __slots__ = ()
 

@@ -61,9 +61,9 @@ class AskInbound(Asking):
             self._session.helo = before
         return cast(Refusal | None, verdict)
 
-    async def start_tls(self) -> v.Reject | v.Disconnect | None:
+    async def start_tls(self) -> Refusal | None:
         """STARTTLS."""
-        return cast(v.Reject | v.Disconnect | None, await self.put(events.StartTls(self.facts(message=False))))
+        return cast(Refusal | None, await self.put(events.StartTls(self.facts(message=False))))
 
     async def tls_established(self, tls: TlsFacts | str = "TLSv1.3") -> None:
         """Tells that the connection is secured.
