@@ -25,7 +25,7 @@ class SessionWork:
 
     __slots__ = (
         "__weakref__", "client_ip", "client_name", "client_port", "helo", "id", "listener", "messages", "rejections", "started", "states",
-        "tls", "user",
+        "tls", "unknown", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, client: tuple[str, int], listener: str, started: float) -> None:
@@ -40,6 +40,7 @@ class SessionWork:
         self.states: dict[str, dict[str, Any]] = {}
         self.messages = 0
         self.rejections = 0
+        self.unknown = 0
 
 
 class OutboundWork:

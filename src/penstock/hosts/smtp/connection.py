@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._opening = None
         self.clock.stop()
         self._client_ip, self._client_port = client
-        refusal = self.host.admit(self, self._client_ip, self.settings.limits)
+        refusal = self.host.admit(self, self._client_ip)
         if refusal:
             self._meet().log.warning("session refused", reason=refusal)
             # A client that waits for a handshake could not read why.

@@ -19,7 +19,7 @@ from ...storage.base import Spool
 from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
 from .encryption import TlsServing
-from .guard import GuardSettings
+from .guard import Guard, GuardSettings, network_of
 from .guessing import Guesses
 from .intake import Memory
 from .login import AuthServing
@@ -118,12 +118,14 @@ class SmtpHost:
         self.bindings = services.bindings
         self.memory = Memory()
         self.guesses = Guesses()
+        self.guard = Guard()
         self.draining = False
         # Who listens to new sessions; None while nobody does.
         self.tap: Tap | None = None
         # What each counts as, "" while it is not known whose it is.
         self._connections: dict[Connection, str] = {}
         self._clients: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -132,19 +134,30 @@ class SmtpHost:
         """From now on new sessions ask these bindings; those under way keep those that they began with."""
         self.bindings = bindings
 
-    def admit(self, connection: Connection, client_ip: str, limits: SessionLimits) -> str:
+    def admit(self, connection: Connection, client_ip: str) -> str:
         """Counts a session in; why it may not stay, or ""."""
+        settings = connection.settings
         self.expect(connection)
         client = self._connections[connection] = neighbourhood(client_ip)
-        self._clients[client] += 1
+        if client:
+            self._clients[client] += 1
+            self._networks[network_of(client)] += 1
         if self.draining:
             return "Service shutting down"
-        if len(self._connections) > limits.connections:
+        if len(self._connections) > settings.limits.connections:
             return "Too many connections, try again later"
         # At a Unix socket all clients are one; who they are is said by the rights of its file.
-        if client and self._clients[client] > limits.connections_per_client:
+        if not client:
+            return ""
+        if self._clients[client] > settings.limits.connections_per_client:
             return "Too many connections from your address"
-        return ""
+        if 0 < settings.guard.connections_per_network < self._networks[network_of(client)]:
+            return "Too many connections from your network"
+        return self.guard.connection(client, settings.guard)
+
+    def client_of(self, connection: Connection) -> str:
+        """What a connection is counted as."""
+        return self._connections.get(connection, "")
 
     def expect(self, connection: Connection) -> None:
         """Counts a connection in before it is known whose it is; its deadline holds from now on."""
@@ -157,9 +170,10 @@ class SmtpHost:
         """Counts a session out."""
         client = self._connections.pop(connection, "")
         if client:
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
+            for counts, key in ((self._clients, client), (self._networks, network_of(client))):
+                counts[key] -= 1
+                if not counts[key]:
+                    del counts[key]
         if not self._connections:
             self._empty.set()
 

@@ -20,6 +20,7 @@ from ...mail.message import MessageRecord
 from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
+from .guard import EARLY
 from .login import must_log_in, on_auth
 from .received import Protocol
 from .starttls import on_starttls
@@ -76,6 +77,10 @@ class SmtpSession:
 
     def greet(self) -> Step:
         """The banner, after Connected was asked."""
+        delay = self.connection.settings.guard.banner_delay
+        return self._wait_and_greet(delay, self._ask_connected) if delay else self._ask_connected()
+
+    def _ask_connected(self) -> Step:
         chain = self.bindings.chain(events.Connected)
         return self.ask(events.Connected(self.facts()), chain, self._connected) if chain else self._connected(PROCEED)
 
@@ -136,7 +141,10 @@ class SmtpSession:
     def _connected(self, outcome: Outcome) -> Step:
         verdict = outcome.verdict
         if isinstance(verdict, v.Delay):
-            return self._wait_and_greet(verdict.time.total_seconds())
+            return self._wait_and_greet(verdict.time.total_seconds(), lambda: self._connected(PROCEED))
+        if not isinstance(verdict, v.Disconnect | v.Defer | v.Reject) and self._talks_early():
+            # RFC 5321 §4.3.1: "the SMTP client SHOULD, and ... MUST wait for this greeting message before sending any commands".
+            outcome, verdict = Outcome(EARLY, "server"), EARLY
         if isinstance(verdict, v.Disconnect | v.Defer | v.Reject):
             self.note_refusal("", verdict.reply, outcome.by)
             self.connection.finish(verdict.reply, "dropped")
@@ -148,10 +156,14 @@ class SmtpSession:
             self.machine.greet(Reply(220, "", f"{self.services.server.hostname} {protocol} Penstock"))
         return None
 
-    async def _wait_and_greet(self, seconds: float) -> None:
+    def _talks_early(self) -> bool:
+        return self.connection.settings.guard.early_talkers and self.machine.pending > 0
+
+    async def _wait_and_greet(self, seconds: float, greet: Callable[[], Step]) -> None:
         await asyncio.sleep(min(max(seconds, 0.0), self.connection.settings.limits.idle))
-        if not self.connection.is_lost:
-            self._connected(PROCEED)
+        step = None if self.connection.is_lost else greet()
+        if step is not None:
+            await step
 
     def on_greeting(self, asked: wire.Greeting) -> Step:
         """HELO, EHLO, or LHLO, which means the same (RFC 2033 §4.1)."""
@@ -182,7 +194,7 @@ class SmtpSession:
 
     def on_mail(self, asked: wire.Mail) -> Step:
         """MAIL begins a transaction."""
-        if must_log_in(self, asked):
+        if must_log_in(self, asked) or self._too_many(asked):
             return None
         work, server = self.work, self.services.server
         record = MessageRecord(
@@ -201,6 +213,13 @@ class SmtpSession:
         if self.transaction.too_big(declared):
             return self.transaction.ask_size(declared, lambda reply: self._mail_size(asked, reply))
         return self._ask_mail(asked)
+
+    def _too_many(self, asked: wire.Mail) -> bool:
+        """Refuses MAIL of those who send more than they may in a time; whether it did."""
+        host, settings = self.connection.host, self.connection.settings.guard
+        client = host.client_of(self.connection)
+        refusal = host.guard.message(client, self.work, str(asked.sender).lower(), settings)
+        return refusal is not None and self.refused(refusal, asked.line)
 
     def _mail_size(self, asked: wire.Mail, refusal: Outcome | None) -> Step:
         """Sinks have said whether a message that is declared to be too big may come."""

@@ -20,6 +20,7 @@ from ...mail.content import Content, MemoryContent
 from ...mail.reply import Reply
 from ...wire.smtp import happening as wire
 from .each import Refused, one_for_all, one_for_each
+from .guard import is_unknown
 from .intake import Intake
 from .received import received_field
 
@@ -89,9 +90,18 @@ class Transaction:
         """RCPT: the recipient joins the envelope when the sinks agree."""
         session = self._session
         chain = session.bindings.chain(events.RcptTo)
+        host, guard = session.connection.host, session.connection.settings.guard
+        client = host.client_of(session.connection)
+        too_many = host.guard.recipient(client, session.work, guard)
+        if too_many is not None:
+            session.refused(too_many, asked.line)
+            return None
         event = events.RcptTo(session.facts(), asked.recipient)
 
         def settle(outcome: Outcome) -> Step:
+            if is_unknown(outcome):
+                session.work.unknown += 1
+                outcome = host.guard.unknown(client, session.work, guard, session.work.unknown) or outcome
             if session.refused(outcome, asked.line):
                 return None
             recipients, named = self.message.record.envelope.recipients, event.work.original

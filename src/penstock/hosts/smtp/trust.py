@@ -20,10 +20,11 @@ class Trust:
 
     def speaks_for_others(self, client_ip: str) -> bool:
         """Whether connections from an address begin with a PROXY header."""
-        return _within(client_ip, self.proxy)
+        return within(client_ip, self.proxy)
 
 
-def _within(client_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+def within(client_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    """Whether an address is in one of the networks."""
     if not networks:
         return False
     try:
