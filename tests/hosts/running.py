@@ -125,6 +125,11 @@ class Running:
         self._clients.append(client)
         return client
 
+    def close_clients(self) -> None:
+        """All clients go."""
+        while self._clients:
+            self._clients.pop().close()
+
     def kept(self) -> list[Any]:
         """The entries in the spool."""
         return self.spool.select(Query()).entries

@@ -102,6 +102,13 @@ class Raw:
         while await self.hear():
             self.object.do_handshake()
 
+    async def reads_on(self) -> None:
+        """Reads until the end."""
+        while await self.hear():
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.object.read(65536)
+        self.object.read(1)
+
     def say(self, octets: bytes) -> None:
         """Sends octets, secured."""
         self.object.write(octets)

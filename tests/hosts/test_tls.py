@@ -278,7 +278,7 @@ async def test_who_asks_for_another_name_or_none_gets_the_first(asked: str | Non
         client = await plain_hello(server)
         raw = Raw(client, context, asked)
         await raw.shake_hands()
-        assert raw.object.getpeercert()["subjectAltName"] == (("DNS", "first.example"),)  # type: ignore[index]
+        assert raw.object.getpeercert()["subjectAltName"] == (("DNS", "first.example"),)
 
 
 async def test_certificates_of_clients_are_asked_for_and_shown_to_sinks() -> None:

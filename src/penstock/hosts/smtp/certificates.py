@@ -171,6 +171,9 @@ def _context(files: CertificateFiles, rules: TlsRules) -> ssl.SSLContext:
         context.load_cert_chain(openable(files.certificate), openable(files.key), password=_no_password)
     except OSError as error:
         raise ConfigError("tls.certificates", _why_not(files, error)) from None
+    except _Locked:
+        what = f"the key in {files.key} is encrypted, and there is nobody to ask for its password at the start"
+        raise ConfigError("tls.certificates", what, "write it without: openssl pkey -in OLD -out NEW") from None
     if rules.ciphers:
         try:
             context.set_ciphers(rules.ciphers)
@@ -185,9 +188,13 @@ def _context(files: CertificateFiles, rules: TlsRules) -> ssl.SSLContext:
     return context
 
 
+class _Locked(Exception):
+    """A key is encrypted."""
+
+
 def _no_password() -> str:
     # Without this OpenSSL would ask at the terminal, and wait.
-    raise ValueError("the key is encrypted")
+    raise _Locked
 
 
 def _why_not(files: CertificateFiles, error: OSError) -> str:
