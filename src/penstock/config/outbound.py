@@ -17,6 +17,7 @@ from ..mail.nexthop import NextHop
 from ..queue.limits import DestinationLimits
 from ..queue.policy import Policies, RetryPolicy
 from ..queue.schedule import Schedule
+from ..wire.sasl.mechanisms import NAMES
 from ..wire.smtp.client_settings import Timeouts
 from .schema import Config
 from .sending import RetryTable, RouteTable
@@ -123,13 +124,30 @@ class Outbound:
         return HopSettings(
             hostname=table.hostname or self._config.server.hostname,
             tls=TlsSettings(_given(route.tls, table.tls), table.ca_file),
-            credentials=Credentials(route.user, str(route.password), route.auth_without_tls) if route.user else None,
+            credentials=_credentials(route),
             timeouts=HopTimeouts(connect=float(table.connect), handshake=min(60.0, float(table.greeting)), answers=answers),
             limits=replace(HopLimits(), messages=limits.messages_per_connection, idle=float(table.idle), recipients=limits.recipients),
             source=SourceAddresses(_given(route.source_ipv4, table.source_ipv4), _given(route.source_ipv6, table.source_ipv6)),
             chunking=_given(route.chunking, table.chunking),
             bare_newlines=table.bare_newlines,
         )
+
+
+def _credentials(route: RouteTable) -> Credentials | None:
+    mechanisms = tuple(name.upper() for name in route.mechanisms)
+    # With a certificate of ours anybody who offers EXTERNAL would be told who we are: only where that is wanted.
+    external = "EXTERNAL" in mechanisms
+    if not route.user and not external:
+        return None
+    return Credentials(
+        route.user,
+        str(route.password),
+        route.auth_without_tls,
+        str(route.token),
+        route.token_file,
+        certificate=external,
+        mechanisms=mechanisms or NAMES,
+    )
 
 
 def resolver_settings(config: Config) -> ResolverSettings:

@@ -117,9 +117,12 @@ class RouteTable:
         message_class: a class that gets a queue of its own at that next hop.
         schedule: when its queue is worked on: "" always, "on-demand", or times such as "mon-fri 20:00-06:00, sat-sun".
         tls: as in ``[delivery]``.
-        user: the name to log in with; "" for no login.
+        user: the name to log in with; "" for no login, or for the one that our certificate gives.
         password: the password for it.
-        auth_without_tls: allow to send the password in the clear.
+        token: a bearer token in its place, for OAUTHBEARER and XOAUTH2.
+        token_file: a file with the token, read anew for each session.
+        mechanisms: of SASL, which may be used; all when empty. EXTERNAL, which shows our certificate, must be named.
+        auth_without_tls: allow to log in without TLS, which may send the password in the clear.
         connections: as in ``[delivery]``.
         messages_per_connection: as in ``[delivery]``.
         recipients: as in ``[delivery]``.
@@ -136,6 +139,9 @@ class RouteTable:
     tls: TlsLevel | None = None
     user: str = ""
     password: Secret = Secret("")
+    token: Secret = Secret("")
+    token_file: Path | None = None
+    mechanisms: list[str] = field(default_factory=list)
     auth_without_tls: bool = False
     connections: int | None = None
     messages_per_connection: int | None = None

@@ -10,6 +10,8 @@ from ..errors import AddressError, ConfigError
 from ..mail.address import Address
 from ..mail.nexthop import NextHop
 from ..queue.schedule import Schedule
+from ..wire.sasl.mechanisms import NAMES, Login
+from ..wire.sasl.scram import PLUS
 from .outbound import Outbound, is_hop, policy, resolver_settings, target_settings
 from .schema import Config
 from .sending import DeliveryTable, RetryTable, RouteTable
@@ -65,6 +67,24 @@ def _check_delivery(table: DeliveryTable, place: str) -> None:
         _attempt(partial(ip_network, network, strict=False), f"{place}.own_addresses", "write IP addresses or networks")
 
 
+def _check_login(route: RouteTable, place: str) -> None:
+    for key in ("password", "token", "token_file"):
+        if getattr(route, key) and not route.user:
+            raise ConfigError(f"{place}.{key}", f"there is a {key.partition('_')[0]} and no user", "add user")
+    if route.token and route.token_file:
+        raise ConfigError(f"{place}.token", "there are two places for the token", "leave one of token and token_file out")
+    mechanisms = [name.upper() for name in route.mechanisms]
+    for name in mechanisms:
+        if name not in NAMES:
+            raise ConfigError(f"{place}.mechanisms", f"there is no mechanism {name[:40]!r}", f"there are: {', '.join(NAMES)}")
+    given = Login(route.user, str(route.password), "x" if route.token or route.token_file else "", "EXTERNAL" in mechanisms)
+    # Whether there will be a channel to bind to is only known in a session.
+    usable = [name for name in mechanisms or NAMES if given.serves(name.removesuffix(PLUS))]
+    if (route.user or mechanisms) and not usable:
+        what = "there is nothing to log in with by these mechanisms" if mechanisms else "there is a user, and nothing to log in with"
+        raise ConfigError(f"{place}.user", what, "add password, token or token_file")
+
+
 def _check_route(name: str, route: RouteTable, place: str) -> None:
     if is_hop(name):
         _check_hop(name, place)
@@ -78,8 +98,7 @@ def _check_route(name: str, route: RouteTable, place: str) -> None:
     _attempt(lambda: Schedule.parse(route.schedule), f"{place}.schedule", "")
     if route.message_class:
         _attempt(lambda: NextHop("local").queue(route.message_class), f"{place}.message_class", "")
-    if route.password and not route.user:
-        raise ConfigError(f"{place}.password", "there is a password and no user", "add user")
+    _check_login(route, place)
     for key in ("connections", "messages_per_connection", "recipients"):
         value = getattr(route, key)
         if value is not None and value <= 0:

@@ -158,6 +158,12 @@ class Connection(asyncio.Protocol):
         return str(secured.version() or "") if secured is not None else ""
 
     @property
+    def certificate(self) -> bytes:
+        """The server's certificate in DER, verified or not; b"" without TLS."""
+        secured = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return (secured.getpeercert(binary_form=True) if secured is not None else None) or b""
+
+    @property
     def is_lost(self) -> bool:
         """True when nothing can be sent any more."""
         return self._transport is None or self.machine.is_closed or self._transport.is_closing()

@@ -24,8 +24,9 @@ from ..wire.smtp.client_settings import ClientSettings
 from ..wire.smtp.client_state import ClientState
 from ..wire.smtp.outgoing import Continuation, Raw, Rcpt, Sendable, edited, raw, verb_of
 from .attempt import NOBODY, Server, Trouble
-from .connection import Connection
+from .connection import Connection, Place
 from .hooks import Hooks
+from .mx import Target
 from .settings import HopSettings
 
 _NOTHING = Reply(421, "4.4.2", "the connection was lost")
@@ -88,6 +89,9 @@ class Exchange:
         self.message: MessageWork | None = None
         # Replies that came since the present message was begun.
         self.replies = 0
+        # Where we are connected to, and whose turn it was.
+        self.place = Place("")
+        self.target = Target("", "", 0)
 
     @property
     def remote(self) -> Remote:

@@ -5,7 +5,6 @@ What goes wrong is a ``Trouble``: the caller decides what it means for mail (ano
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
@@ -18,15 +17,14 @@ from ..events.verdict_transit import Retry, TreatAs
 from ..events.work import MessageWork
 from ..wire.smtp.client_events import Answer, Banner, Closed
 from ..wire.smtp.client_state import ClientState
-from ..wire.smtp.outgoing import Continuation, Quit, StartTls, raw
+from ..wire.smtp.outgoing import Quit, StartTls
 from .attempt import Server, Trouble
 from .connection import FAREWELL, Place
 from .exchange import Exchange, Said, SinkWire
+from .login import log_in
 from .mx import Target
 from .tls import client_context
 
-# RFC 4954 §4: an initial response that makes the line too long is sent after an empty challenge instead.
-_LONGEST_INITIAL = 500
 # RFC 7504 §3: 521 says that the host never takes mail, 556 that the domain does not; both are for good.
 _NEVER = frozenset([521, 556])
 Step = Callable[["Session"], Awaitable[Trouble | None]]
@@ -36,8 +34,6 @@ class Session(Exchange):
     """One session; ``open`` first, then deliveries, then ``quit``."""
 
     tls_level: TlsLevel = "may"
-    place = Place("")
-    target = Target("", "", 0)
 
     async def connecting(self, target: Target, message: MessageWork) -> Trouble | None:
         """Chooses where to connect to, and asks the sinks about it (Connecting).
@@ -177,39 +173,7 @@ class Session(Exchange):
         return replace(trouble, clear_may_help=True)
 
     async def _log_in(self) -> Trouble | None:
-        credentials = self.settings.credentials
-        if credentials is None:
-            return None
-        if not self.remote.tls and not credentials.in_clear:
-            return Trouble("there is no TLS, and the password is not to be sent in clear", "4.7.0", None, self.server)
-        mechanisms = self.machine.extensions.get("AUTH", "").upper().split()
-        user, password = credentials.user.encode(), credentials.password.encode()
-        if "PLAIN" in mechanisms:
-            said = await self._answer_challenges("AUTH PLAIN", [b"\0" + user + b"\0" + password], initial=True)
-        elif "LOGIN" in mechanisms:
-            said = await self._answer_challenges("AUTH LOGIN", [user, password], initial=False)
-        else:
-            return Trouble("the server offers no AUTH that we know (PLAIN, LOGIN)", "4.7.0", None, self.server)
-        if isinstance(said.event, Closed):
-            return self.trouble
-        decided = self._verdict(said)
-        if decided is not None:
-            return decided
-        return None if said.reply.code // 100 == 2 else self._refused("the server did not let us in", said, "4.7.0")
-
-    async def _answer_challenges(self, line: str, answers: list[bytes], initial: bool) -> Said:
-        """One AUTH dialogue (RFC 4954 §4)."""
-        told = [base64.b64encode(answer).decode("ascii") or "=" for answer in answers]
-        if initial and len(told[0]) <= _LONGEST_INITIAL:
-            line = f"{line} {told.pop(0)}"
-        said = await self.exchange(raw(line))
-        while self.machine.state is ClientState.DIALOGUE:
-            # "*" cancels: a server that asks on has not understood, or wants something that we do not have.
-            over = not told
-            said = await self.exchange(Continuation("*" if over else told.pop(0)))
-            if over:
-                break
-        return said
+        return await log_in(self)
 
     async def _start(self) -> Trouble | None:
         hooks = self.context.hooks

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..events.outbound import TLS_LEVELS, TlsLevel
+from ..wire.sasl.mechanisms import NAMES
 from ..wire.smtp.client_settings import ClientLimits, Timeouts
 from .source import SourceAddresses
 
@@ -28,11 +29,19 @@ class Credentials:
         user: the name.
         password: never printed.
         in_clear: the password may be sent without TLS.
+        token: a bearer token, for OAUTHBEARER and XOAUTH2; never printed.
+        token_file: a file with the token, read for each session, since whoever refreshes it writes it anew.
+        certificate: our certificate may speak for us (EXTERNAL).
+        mechanisms: those that may be used.
     """
 
     user: str
     password: str = field(repr=False)
     in_clear: bool = False
+    token: str = field(default="", repr=False)
+    token_file: Path | None = None
+    certificate: bool = False
+    mechanisms: tuple[str, ...] = NAMES
 
 
 @dataclass(frozen=True, slots=True)
