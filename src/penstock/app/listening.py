@@ -6,11 +6,12 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 from ..config import Config
+from ..config.limiting import LimitsTable
 from ..config.listening import ListenerTable
 from ..events.binding import Bindings
 from ..events.transit import MaxMessageSize
 from ..hosts.smtp.encryption import TlsServing
-from ..hosts.smtp.guard import GuardSettings
+from ..hosts.smtp.guard import NO_RATES, GuardSettings, Rates
 from ..hosts.smtp.host import SessionLimits, SmtpSettings
 from ..hosts.smtp.trust import Trust
 from ..wire.smtp.limits import Limits
@@ -22,11 +23,12 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
     """What the sessions of a listener are told."""
     built_in = ServerSettings(config.server.hostname).table
     verbs = frozenset(bindings.verbs) - frozenset(built_in)
+    limits = config.limits_of(listener.name)
     auth = auth_serving(config, listener, bindings)
     # One of a sink's own goes before one of the same name that ships.
     mechanisms = tuple(dict.fromkeys((*auth.mechanisms, *bindings.mechanisms)))
     wire = ServerSettings(
-        config.server.hostname, _wire_limits(config, bindings), verbs=verbs, mechanisms=mechanisms, auth_in_clear=auth.in_clear
+        config.server.hostname, _wire_limits(limits, bindings), verbs=verbs, mechanisms=mechanisms, auth_in_clear=auth.in_clear
     )
     if tls is not None:
         wire = replace(wire, starttls=not tls.implicit, tls_required=tls.required)
@@ -35,18 +37,18 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
     return SmtpSettings(
         listener.name,
         wire,
-        _session_limits(config),
-        hops=config.limits.hops,
+        _session_limits(limits),
+        hops=limits.hops,
         service="submission" if listener.service == "submissions" else listener.service,
         tls=tls,
         auth=auth,
+        hide_client=config.submission.hide_client,
         trust=_trust(listener),
-        guard=_guard(config, listener),
+        guard=_guard(limits),
     )
 
 
-def _wire_limits(config: Config, bindings: Bindings) -> Limits:
-    table = config.limits
+def _wire_limits(table: LimitsTable, bindings: Bindings) -> Limits:
     return Limits(
         message_size=table.message_size,
         recipients=table.recipients,
@@ -56,8 +58,7 @@ def _wire_limits(config: Config, bindings: Bindings) -> Limits:
     )
 
 
-def _session_limits(config: Config) -> SessionLimits:
-    table = config.limits
+def _session_limits(table: LimitsTable) -> SessionLimits:
     return SessionLimits(
         connections=table.connections,
         connections_per_client=table.connections_per_client,
@@ -73,5 +74,13 @@ def _trust(listener: ListenerTable) -> Trust:
     return Trust(proxy=tuple(ip_network(text, strict=False) for text in listener.proxy))
 
 
-def _guard(config: Config, listener: ListenerTable) -> GuardSettings:
-    return GuardSettings()
+def _guard(table: LimitsTable) -> GuardSettings:
+    rates = table.rates
+    return GuardSettings(
+        Rates(**rates) if rates else NO_RATES,
+        tuple(ip_network(text, strict=False) for text in table.exempt),
+        table.connections_per_network,
+        table.unknown_recipients,
+        float(table.banner_delay),
+        table.early_talkers == "refuse",
+    )

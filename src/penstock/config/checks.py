@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 from ..errors import AddressError, ConfigError
@@ -16,11 +16,12 @@ from ..events.rule import Strings
 from ..mail.address import Address
 from .authenticating import check_auth
 from .capturing import check_capture
-from .limiting import LimitsTable
+from .limiting import check_limits, check_networks
 from .listening import ListenerTable, check_service
 from .schema import BindingTable, Config, DomainTable, ServerTable
 from .securing import check_tls
 from .sending_checks import check_sending
+from .submission import check_submission
 from .tracing import check_trace
 
 _FULL_NAME = "write the full name of this host, such as 'mx.example.com'"
@@ -33,8 +34,11 @@ def check(config: Config) -> None:
     check_tls(config.tls, config.listeners, place)
     check_auth(config.auth, f"{place}: auth")
     _check_server(config.server, f"{place}: server")
-    _check_limits(config.limits, f"{place}: limits")
+    check_limits(config.limits, f"{place}: limits")
+    for name, limits in config.own_limits.items():
+        check_limits(limits, f"{place}: listener.{name}.limits")
     check_sending(config, place)
+    check_submission(config, f"{place}: submission")
     check_capture(config.capture, place)
     check_trace(config.trace, place)
     for domain, table in config.domains.items():
@@ -63,16 +67,6 @@ def _check_server(server: ServerTable, place: str) -> None:
         raise ConfigError(f"{place}.hostname", f"{server.hostname!r} is not ASCII", "write the form that begins with xn--")
 
 
-def _check_limits(limits: LimitsTable, place: str) -> None:
-    """A limit that nothing could pass is a slip of the pen; 0 means unlimited only where the table says so."""
-    for name in ("message_size", "recipients", "connections", "connections_per_client", "idle", "command", "data", "message", "hops"):
-        if getattr(limits, name) <= 0:
-            raise ConfigError(f"{place}.{name}", "it is above 0", "leave it out for the default")
-    for name in ("errors", "messages_per_session", "idle_commands"):
-        if getattr(limits, name) < 0:
-            raise ConfigError(f"{place}.{name}", "it is not below 0", "0 is unlimited")
-
-
 def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
     if not listeners:
         raise ConfigError(place, "there is no listener", 'add [[listener]] with name = "mx" and address = "127.0.0.1:2525"')
@@ -87,15 +81,6 @@ def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
             if _same_place(one, other):
                 what = f"listener {other.name!r} has {other.address} already"
                 raise ConfigError(f"{place}: listener.{one.name}.address", what, "give one of them another address or port")
-
-
-def check_networks(networks: list[str], where: str) -> None:
-    """Refuses what is neither an address nor a network. Raises ConfigError."""
-    for text in networks:
-        try:
-            ip_network(text, strict=False)
-        except ValueError:
-            raise ConfigError(where, f"{text!r} is neither an address nor a network", "write '192.0.2.1' or '192.0.2.0/24'") from None
 
 
 def _same_place(one: ListenerTable, other: ListenerTable) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import ConfigError
 from .securing import CertificateTable, TlsPolicy
@@ -37,6 +37,7 @@ class ListenerTable:
         socket_mode: the rights of the file of a Unix socket, in octal: connecting takes the right to write.
         socket_group: its group, by name or number; "" for that of the server.
         proxy: addresses and networks of balancers: connections from there begin with a PROXY header, and are what it says.
+        limits: keys of ``[limits]`` that are other ones here; what is counted is counted together with the other listeners.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ListenerTable:
     socket_mode: str = "0660"
     socket_group: str = ""
     proxy: list[str] = field(default_factory=list)
+    limits: dict[str, Any] = field(default_factory=dict)
 
 
 def check_service(listener: ListenerTable, where: str) -> None:

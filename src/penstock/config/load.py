@@ -25,7 +25,7 @@ from .securing import TlsTable
 from .sending import DeliveryTable, DnsTable, NoticesTable, RetryTable, RouteTable
 from .submitting import SubmissionTable
 from .tracing import TraceTable
-from .values import Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
+from .values import Allowance, Duration, Endpoint, Moment, Percent, Rate, Secret, Size, located
 
 T = TypeVar("T")
 _TABLES = (
@@ -48,7 +48,7 @@ def load(path: Path) -> Config:
         limits=_table(raw, "limits", LimitsTable, place),
         tls=_table(raw, "tls", TlsTable, place, path.absolute().parent),
         auth=_table(raw, "auth", AuthTable, place, path.absolute().parent),
-        submission=_table(raw, "submission", SubmissionTable, place),
+        submission=_table(raw, "submission", SubmissionTable, place, path.absolute().parent),
         retry=_table(raw, "retry", RetryTable, place),
         relay=_table(raw, "relay", RelayTable, place),
         log=_table(raw, "log", LogTable, place),
@@ -63,6 +63,10 @@ def load(path: Path) -> Config:
         bindings=_list(raw, "binding", BindingTable, place),
         raw_bindings=raw.get("binding", []),
     )
+    for listener in config.listeners:
+        if listener.limits:
+            where = f"{place}: listener.{listener.name}.limits"
+            config.own_limits[listener.name] = convert({**raw.get("limits", {}), **listener.limits}, LimitsTable, where)
     check(config)
     return config
 
@@ -128,7 +132,7 @@ def _choices(cls: type[Any], key: str) -> str:
 
 
 def _decode(folder: Path | None, kind: type[Any], value: object) -> object:
-    if kind in (Duration, Size, Endpoint, Rate, Percent, Moment):
+    if kind in (Allowance, Duration, Size, Endpoint, Rate, Percent, Moment):
         return kind.parse(value)
     if kind is Secret:
         return Secret.parse(value, folder)

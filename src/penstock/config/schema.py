@@ -167,6 +167,7 @@ class Config:
         routes: by pattern, in lower case.
         bindings: those of the file, in its order; ``sources`` knows of the others.
         raw_bindings: their tables as they were read.
+        own_limits: of listeners that have such, by name.
     """
 
     path: Path
@@ -188,6 +189,11 @@ class Config:
     routes: dict[str, RouteTable]
     bindings: list[BindingTable]
     raw_bindings: list[dict[str, Any]]
+    own_limits: dict[str, LimitsTable] = field(default_factory=dict)
+
+    def limits_of(self, listener: str) -> LimitsTable:
+        """The limits of a listener."""
+        return self.own_limits.get(listener, self.limits)
 
     def resolve(self, path: Path | str) -> Path:
         """A path of the file, taken from the file's folder."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from ..events.secret import Secret
+from ..queue.meters import Budget
 
-__all__ = ["Duration", "Endpoint", "Moment", "Percent", "Rate", "Secret", "Size", "located"]
+__all__ = ["Allowance", "Duration", "Endpoint", "Moment", "Percent", "Rate", "Secret", "Size", "located"]
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 # Without brackets nobody could tell the port of an IPv6 address from its last part.
@@ -81,6 +82,26 @@ class Rate(float):
         if not found or found[2].lower() not in _SECONDS:
             raise ValueError(f"{value!r} is not a rate, such as '100/min' or '5/s'")
         return cls(float(found[1]) / _SECONDS[found[2].lower()])
+
+
+class Allowance(str):
+    """So many in so long, written as ``"100/min"``, ``"20/10 minutes"``; "" or 0 is without limit."""
+
+    @property
+    def budget(self) -> Budget:
+        """As it is counted with."""
+        return Budget.parse(self) if self else Budget(0, 1)
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Raises ValueError with what a rate looks like."""
+        if value == 0 and not isinstance(value, bool):
+            return cls("")
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not a rate, such as '100/min', '20/10 minutes' or '5/s'")
+        if value:
+            Budget.parse(value)
+        return cls(value)
 
 
 class Percent(float):
