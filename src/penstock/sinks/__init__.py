@@ -2,6 +2,13 @@
 
 from .aliases import Aliases, AliasesSettings
 from .archive import Archive, ArchiveSettings
+from .client_certificates import ClientCertificates, ClientCertificatesSettings
+from .credentials_dovecot import CredentialsDovecot, CredentialsDovecotSettings
+from .credentials_file import CredentialsFile, CredentialsFileSettings
+from .credentials_ldap import CredentialsLdap, CredentialsLdapSettings
+from .credentials_pam import CredentialsPam, CredentialsPamSettings
+from .credentials_postgresql import CredentialsPostgresql, CredentialsPostgresqlSettings
+from .credentials_sqlite import CredentialsSqlite, CredentialsSqliteSettings
 from .discard import Discard
 from .drop import Drop, DropSettings
 from .filebox import FileBox, FileBoxSettings
@@ -14,6 +21,7 @@ from .relay import Relay, RelaySettings
 from .routing import DomainRoute, Routing, RoutingSettings
 from .shields_up import ShieldsUp
 from .sqlite import Sqlite, SqliteSettings
+from .tokens import Tokens, TokensSettings
 from .virtual import Virtual, VirtualSettings
 from .webhook import Webhook, WebhookSettings
 
@@ -22,6 +30,20 @@ __all__ = [
     "AliasesSettings",
     "Archive",
     "ArchiveSettings",
+    "ClientCertificates",
+    "ClientCertificatesSettings",
+    "CredentialsDovecot",
+    "CredentialsDovecotSettings",
+    "CredentialsFile",
+    "CredentialsFileSettings",
+    "CredentialsLdap",
+    "CredentialsLdapSettings",
+    "CredentialsPam",
+    "CredentialsPamSettings",
+    "CredentialsPostgresql",
+    "CredentialsPostgresqlSettings",
+    "CredentialsSqlite",
+    "CredentialsSqliteSettings",
     "Discard",
     "DomainRecipients",
     "DomainRoute",
@@ -46,6 +68,8 @@ __all__ = [
     "ShieldsUp",
     "Sqlite",
     "SqliteSettings",
+    "Tokens",
+    "TokensSettings",
     "UnknownRecipients",
     "Virtual",
     "VirtualSettings",

@@ -80,7 +80,7 @@ class Ldap(Directory, Sink[LdapSettings]):
         self._condition = messages.parse_filter(settings.filter)
         if not settings.match:
             raise ValueError("match: name at least one attribute that holds addresses")
-        self._connections = Connections(_server(settings), settings.connections)
+        self._connections = Connections(server_of(settings), settings.connections)
         several = [*settings.match, *settings.forward, *settings.members, *settings.member_addresses, settings.owner, *settings.attributes]
         self._wanted = list(dict.fromkeys(name for name in several if name))
 
@@ -160,7 +160,8 @@ def _values(entry: messages.Found, attributes: Iterable[str]) -> list[str]:
     return [value for name in attributes for value in entry.values.get(name.lower(), ()) if value]
 
 
-def _server(settings: LdapSettings) -> Server:
+def server_of(settings: LdapSettings) -> Server:
+    """Where the server is, and who we are there. Raises ValueError for a URI, ConfigError for a secret or certificates."""
     parts = urlsplit(settings.uri)
     if parts.scheme not in ("ldap", "ldaps") or not parts.hostname or parts.path.strip("/"):
         raise ValueError(f"uri: {settings.uri!r} should look like 'ldap://host', 'ldaps://host' or 'ldap://host:1389'")

@@ -18,6 +18,19 @@ _LARGEST, _MOST = 4 * 1024 * 1024, 64 * 1024 * 1024
 _CHUNK = 64 * 1024
 
 
+class Refused(LookupFailed):
+    """The server said no.
+
+    Args:
+        text: in words.
+        code: of the result (RFC 4511 §4.1.9).
+    """
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """Where the server is, and who we are there.
@@ -106,7 +119,7 @@ class Connection:
             raise LookupFailed(f"{what}: the server answers something else")
         code, words = _checked(ldap.result, response.content)
         if code != ldap.SUCCESS:
-            raise LookupFailed(f"{what}: the server answered {code}: {words}")
+            raise Refused(f"{what}: the server answered {code}: {words}", code)
 
     async def _receive(self, number: int) -> ldap.Response:
         await self._writer.drain()
