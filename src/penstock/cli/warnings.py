@@ -15,6 +15,8 @@ from pathlib import Path
 from ..config import Config
 from ..config.kept import Kept
 from ..config.outbound import is_hop
+from ..config.securing import tls_policy
+from ..config.submission import SERVICES
 from ..events.plug import Plug
 from ..mail.nexthop import NextHop
 from ..sinks import Archive, Drop, Maildir
@@ -47,6 +49,7 @@ def _about_mail(config: Config) -> Iterator[str]:
         yield "there is no [domain]: the server takes mail for nobody"
     if "." not in config.server.hostname:
         yield f"server.hostname: {config.server.hostname!r} is no full name, such as 'mx.example.com'; other servers may mind"
+    yield from _about_logins(config)
     for domain in config.domains:
         if not domain.isascii():
             yield f'domain."{domain}": mail to its ASCII form, which begins with xn--, needs a [domain] of its own'
@@ -54,6 +57,17 @@ def _about_mail(config: Config) -> Iterator[str]:
         yield f"limits.recipients: clients may expect a server to take {_FEWEST_RECIPIENTS} (RFC 5321)"
     if config.retry.expire < config.retry.intervals[0]:
         yield "retry.expire: mail is given up before the first of retry.intervals is over"
+
+
+def _about_logins(config: Config) -> Iterator[str]:
+    """A listener at which nobody can log in takes no mail at all, when it is one for users."""
+    for listener in config.listeners:
+        if listener.service not in SERVICES:
+            continue
+        if not config.auth.stores and not config.bindings:
+            yield f"listener.{listener.name}: nobody can log in: there are no [auth] stores, and no sink is bound"
+        elif tls_policy(config.tls, listener) == "none" and not config.auth.without_tls:
+            yield f"listener.{listener.name}: nobody can log in: that takes TLS, and there is no certificate"
 
 
 def _about_what_goes_out(config: Config) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ..events.rule import Match
 from .outbound import is_hop
 from .schema import BindingTable, Config, DomainTable
 from .stores import store_bindings
+from .submission import submission_bindings
 from .values import Duration
 
 # Directories have had their say when these are asked.
@@ -30,6 +31,7 @@ def shipped_bindings(config: Config) -> Iterator[Carried]:
     """The bindings that carry out the tables, and the key that each carries out. Raises ConfigError for a delivery that there is not."""
     yield _table("relay", "relay:Relay", {"domains": list(config.domains), "networks": config.relay.networks}), "relay"
     yield from store_bindings(config)
+    yield from submission_bindings(config)
     yield from _files(config)
     yield from _recipients(config)
     routing = _routing(config)

@@ -78,6 +78,7 @@ class SmtpSettings:
         service: "smtp", "submission" (our users' mail, RFC 6409) or "lmtp" (RFC 2033).
         tls: None where there is no certificate.
         auth: how clients log in.
+        hide_client: Received does not say where mail of a user who logged in came from.
         trust: whom we believe what they say of others.
         guard: how it protects itself.
     """
@@ -90,6 +91,7 @@ class SmtpSettings:
     service: Literal["smtp", "submission", "lmtp"] = "smtp"
     tls: TlsServing | None = None
     auth: AuthServing = field(default=AuthServing())
+    hide_client: bool = False
     trust: Trust = field(default=Trust())
     guard: GuardSettings = field(default=GuardSettings())
 

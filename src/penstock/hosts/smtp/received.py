@@ -36,7 +36,7 @@ def protocol_of(base: Protocol, utf8: bool, tls: bool, user: bool) -> str:
     return f"{base.replace('ESMTP', 'UTF8SMTP').replace('LMTP', 'UTF8LMTP') if utf8 else base}{'S' * tls}{'A' * user}"
 
 
-def received_field(record: MessageRecord, hostname: str, base: Protocol, tls: TlsFacts | None = None) -> bytes:
+def received_field(record: MessageRecord, hostname: str, base: Protocol, tls: TlsFacts | None = None, *, hidden: bool = False) -> bytes:
     """The Received field for a message that came by SMTP.
 
     Args:
@@ -44,6 +44,7 @@ def received_field(record: MessageRecord, hostname: str, base: Protocol, tls: Tl
         hostname: our name.
         base: what the client greeted with: HELO, EHLO or LHLO.
         tls: None where it came in clear.
+        hidden: nothing is said of the client: where a user is when he writes is his own business.
 
     The ``for`` clause is left out for several recipients: it "MUST NOT" tell one of them of another (RFC 5321 §7.2).
     """
@@ -51,12 +52,9 @@ def received_field(record: MessageRecord, hostname: str, base: Protocol, tls: Tl
     literal = f"IPv6:{record.client_ip}" if ":" in record.client_ip else record.client_ip
     recipients = record.envelope.recipients
     target = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
-    client = f"{record.client_name} " if record.client_name else ""
-    address = f"({client}[{literal}])" if literal else "(local)"
+    name = f"{record.client_name} " if record.client_name else ""
+    address = f"({name}[{literal}])" if literal else "(local)"
     # A comment in Postfix's words, which tools look for.
     secured = f"\t(using {tls.version} with cipher {tls.cipher} ({tls.bits}/{tls.bits} bits))\r\n" if tls is not None else ""
-    return (
-        f"Received: from {record.helo or 'unknown'} {address}\r\n{secured}"
-        f"\tby {hostname} with {protocol} id {record.id}{target};\r\n"
-        f"\t{mail_date(int(record.received))}\r\n"
-    ).encode()
+    client = "" if hidden else f"from {record.helo or 'unknown'} {address}\r\n{secured}\t"
+    return (f"Received: {client}by {hostname} with {protocol} id {record.id}{target};\r\n\t{mail_date(int(record.received))}\r\n").encode()

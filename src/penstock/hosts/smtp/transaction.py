@@ -135,7 +135,9 @@ class Transaction:
                 if asked.bdat:
                     session.end_transaction()
                 return None
-            prefix = received_field(self.message.record, session.services.server.hostname, session.base, session.work.tls)
+            record, tls, settings = self.message.record, session.work.tls, session.connection.settings
+            hidden = settings.hide_client and bool(record.user)
+            prefix = received_field(record, session.services.server.hostname, session.base, tls, hidden=hidden)
             self._intake = Intake(session.services.spool, prefix, session.connection.settings.in_memory, session.connection.host.memory)
             self._header_wanted = bool(session.bindings.chain(events.EndOfHeaders))
             self._seam = prefix[-2:]
