@@ -272,7 +272,7 @@ async def test_a_source_address_that_is_not_ours_is_a_clear_reason() -> None:
 async def test_mail_goes_in_tls_where_it_is_offered(level: Any) -> None:
     seen: list[str] = []
     settings = hop_settings(tls=TlsSettings(level))
-    sink = at(SessionStart, lambda e: seen.append(e.remote.tls))
+    sink = at(SessionStart, lambda e: seen.append(str(e.remote.tls)))
     async with Remote(Script(face=Face(tls=True))) as remote, Stand(QUEUE.format(remote.port), sink, settings=settings) as stand:
         await stand.deliver(stand.mail(), stand.mail())
     assert all(t.tls for t in remote.transactions)

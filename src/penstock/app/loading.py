@@ -131,8 +131,8 @@ def needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     found += ["listener"] if _places(old) != _places(new) else []
     found += [table for table in ("log", "dns") if _differs(old, new, table)]
     found += [f"trace.{key}" for key in ("folder", "size", "age", "entry") if _differs(old.trace, new.trace, key)]
-    fixed = ("sessions", "ipv4", "ipv6", "port", "own_addresses")
-    found += [f"delivery.{key}" for key in fixed if _differs(old.delivery, new.delivery, key)]
+    once = ("sessions", "ipv4", "ipv6", "port", "own_addresses")
+    found += [f"delivery.{key}" for key in once if _differs(old.delivery, new.delivery, key)]
     return tuple(name.replace("worker_count", "workers") for name in found)
 
 

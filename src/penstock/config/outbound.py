@@ -20,7 +20,7 @@ from ..queue.schedule import Schedule
 from ..wire.sasl.mechanisms import NAMES
 from ..wire.smtp.client_settings import Timeouts
 from .schema import Config
-from .sending import RetryTable, RouteTable
+from .sending import DeliveryTable, RetryTable, RouteTable
 
 T = TypeVar("T")
 _LOCAL = "local:"
@@ -123,7 +123,7 @@ class Outbound:
         answers = Timeouts(float(table.greeting), float(table.data), float(table.block), float(table.content))
         return HopSettings(
             hostname=table.hostname or self._config.server.hostname,
-            tls=TlsSettings(_given(route.tls, table.tls), table.ca_file),
+            tls=_tls(route, table),
             credentials=_credentials(route),
             timeouts=HopTimeouts(connect=float(table.connect), handshake=min(60.0, float(table.greeting)), answers=answers),
             limits=replace(HopLimits(), messages=limits.messages_per_connection, idle=float(table.idle), recipients=limits.recipients),
@@ -147,6 +147,19 @@ def _credentials(route: RouteTable) -> Credentials | None:
         route.token_file,
         certificate=external,
         mechanisms=mechanisms or NAMES,
+    )
+
+
+def _tls(route: RouteTable, table: DeliveryTable) -> TlsSettings:
+    # A certificate and its key belong together: a route has both or neither.
+    own = route if route.tls_certificate is not None else table
+    return TlsSettings(
+        _given(route.tls, table.tls),
+        table.ca_file,
+        implicit=route.tls_implicit,
+        minimum=_given(route.tls_minimum, table.tls_minimum),
+        certificate=own.tls_certificate,
+        key=own.tls_key,
     )
 
 

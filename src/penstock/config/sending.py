@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .securing import TlsVersion
 from .values import Duration, Rate, Secret, Size
 
 TlsLevel = Literal["none", "may", "encrypt", "verify"]
@@ -60,6 +61,9 @@ class DeliveryTable:
         hostname: how we call ourselves to other servers; "" for the server's hostname.
         smart_host: the next hop of all mail that is neither local nor has a route; "" for the MX hosts of each domain.
         tls: "none", "may" (where it is offered), "encrypt" (always), or "verify" (always, with a certificate that holds).
+        tls_minimum: the oldest version of TLS that is spoken, "TLSv1.2" or "TLSv1.3".
+        tls_certificate: our certificate for servers that ask for one, in PEM; None for none.
+        tls_key: its key; None where it is in the same file.
         ca_file: certificates to verify with, in PEM; None for the system's.
         sessions: connections at the same time, to all destinations.
         connections: of these, to one destination.
@@ -85,6 +89,9 @@ class DeliveryTable:
     hostname: str = ""
     smart_host: str = ""
     tls: TlsLevel = "may"
+    tls_minimum: TlsVersion = "TLSv1.2"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     ca_file: Path | None = None
     sessions: int = 500
     connections: int = 20
@@ -117,6 +124,10 @@ class RouteTable:
         message_class: a class that gets a queue of its own at that next hop.
         schedule: when its queue is worked on: "" always, "on-demand", or times such as "mon-fri 20:00-06:00, sat-sun".
         tls: as in ``[delivery]``.
+        tls_implicit: TLS begins with the first octet, without STARTTLS; None for what the port says: 465 does.
+        tls_minimum: as in ``[delivery]``.
+        tls_certificate: as in ``[delivery]``.
+        tls_key: as in ``[delivery]``.
         user: the name to log in with; "" for no login, or for the one that our certificate gives.
         password: the password for it.
         token: a bearer token in its place, for OAUTHBEARER and XOAUTH2.
@@ -137,6 +148,10 @@ class RouteTable:
     message_class: str = ""
     schedule: str = ""
     tls: TlsLevel | None = None
+    tls_implicit: bool | None = None
+    tls_minimum: TlsVersion | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     user: str = ""
     password: Secret = Secret("")
     token: Secret = Secret("")

@@ -63,8 +63,18 @@ def _check_delivery(table: DeliveryTable, place: str) -> None:
         _check_hop(table.smart_host, f"{place}.smart_host")
     if table.ca_file is not None and not table.ca_file.is_file():
         raise ConfigError(f"{place}.ca_file", f"there is no file {table.ca_file}")
+    _check_own_certificate(table, place)
     for network in table.own_addresses:
         _attempt(partial(ip_network, network, strict=False), f"{place}.own_addresses", "write IP addresses or networks")
+
+
+def _check_own_certificate(table: DeliveryTable | RouteTable, place: str) -> None:
+    if table.tls_key is not None and table.tls_certificate is None:
+        raise ConfigError(f"{place}.tls_key", "there is a key and no certificate", "add tls_certificate")
+    for key in ("tls_certificate", "tls_key"):
+        path = getattr(table, key)
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{place}.{key}", f"there is no file {path}")
 
 
 def _check_login(route: RouteTable, place: str) -> None:
@@ -99,6 +109,9 @@ def _check_route(name: str, route: RouteTable, place: str) -> None:
     if route.message_class:
         _attempt(lambda: NextHop("local").queue(route.message_class), f"{place}.message_class", "")
     _check_login(route, place)
+    _check_own_certificate(route, place)
+    if route.tls_implicit and route.tls == "none":
+        raise ConfigError(f"{place}.tls_implicit", "TLS from the first octet, and tls = 'none'", "leave one of them out")
     for key in ("connections", "messages_per_connection", "recipients"):
         value = getattr(route, key)
         if value is not None and value <= 0:

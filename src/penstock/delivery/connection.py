@@ -17,6 +17,8 @@ from ..wire.smtp.client import ClientMachine
 from ..wire.smtp.client_events import NEED_DATA, Closed, Ending, Event, Fate
 from ..wire.smtp.client_settings import Timeouts
 from ..wire.smtp.outgoing import Outgoing, verb_of
+from ..wire.tls import TlsFacts
+from .tls import facts_of_session
 
 # How long a connection may take to close in good order.
 FAREWELL = 2.0
@@ -60,6 +62,8 @@ class Connection(asyncio.Protocol):
         self.machine = machine
         # Why it ended, in words; "" while it has not, or when the machine knows best.
         self.why = ""
+        # What was agreed on, None without TLS.
+        self.tls: TlsFacts | None = None
         # When whatever is under way must be over, as time of the loop.
         self.until = math.inf
         self._timeouts = timeouts
@@ -122,15 +126,15 @@ class Connection(asyncio.Protocol):
             return f"connect to {place}: {_words(error)}"
         return "" if self._transport is not None else f"connect to {place}: {self.why}"
 
-    async def start_tls(self, context: ssl.SSLContext, name: str, seconds: float) -> str:
-        """Turns to TLS after a granted STARTTLS; "" when it is on, else why not, and then the connection is gone.
+    async def start_tls(self, context: ssl.SSLContext, name: str, seconds: float, granted: bool = True) -> str:
+        """Turns to TLS, after a granted STARTTLS or at once; "" when it is on, else why not, and then the connection is gone.
 
         What came before the handshake was not said by who holds the certificate: it ends the session (CVE-2011-0411, CVE-2021-38371).
         """
         transport = self._transport
-        dropped = self.machine.reset_after_tls()
+        dropped = self.machine.reset_after_tls() if granted else self._unread
         if transport is None or dropped:
-            return self.give_up(f"{dropped} octets came in clear after the answer to STARTTLS" if dropped else self.why)
+            return self.give_up(f"{dropped} octets came in clear before the TLS handshake" if dropped else self.why)
         try:
             async with asyncio.timeout(seconds):
                 # Nothing is awaited between the look above and the moment at which the transport changes hands.
@@ -144,18 +148,13 @@ class Connection(asyncio.Protocol):
         if secured is None or self._closed is not None or self.machine.is_closed:
             return self.give_up("the TLS handshake failed: the connection was lost", transport)
         self._transport = secured
+        self.tls = facts_of_session(secured.get_extra_info("ssl_object"), name)
         self._transport.set_write_buffer_limits(HIGH_WATER, 0)
         return ""
 
     def time(self) -> float:
         """The time of the loop, which ``until`` is in."""
         return self._loop.time()
-
-    @property
-    def tls(self) -> str:
-        """The TLS version in use, or ""."""
-        secured = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
-        return str(secured.version() or "") if secured is not None else ""
 
     @property
     def certificate(self) -> bytes:

@@ -427,7 +427,7 @@ class Courier:
         server, work = session.server, session.work
         self._parts.log.debug(
             "session with a remote ended", session=work.id, queue=self._queue, remote=server.host, address=server.address,
-            tls=session.remote.tls, messages=work.messages, recipients=work.recipients, reason=why,
+            tls=str(session.remote.tls or ""), messages=work.messages, recipients=work.recipients, reason=why,
         )  # fmt: skip
 
 

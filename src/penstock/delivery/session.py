@@ -23,7 +23,7 @@ from .connection import FAREWELL, Place
 from .exchange import Exchange, Said, SinkWire
 from .login import log_in
 from .mx import Target
-from .tls import client_context
+from .tls import begins_with_tls, client_context
 
 # RFC 7504 §3: 521 says that the host never takes mail, 556 that the domain does not; both are for good.
 _NEVER = frozenset([521, 556])
@@ -66,8 +66,8 @@ class Session(Exchange):
         if error:
             return Trouble(error, "4.4.1", None, self.server)
         connection.until = connection.time() + timeouts.opening
-        steps: tuple[Step, ...] = (Session._banner, Session._hello, Session._secure, Session._log_in, Session._start)
-        for step in steps:
+        before: tuple[Step, ...] = (Session._begin_with_tls, Session._banner, Session._hello)
+        for step in (*before, Session._secure, Session._log_in, Session._start):
             trouble = await step(self)
             trouble = trouble or self.trouble
             if trouble is not None:
@@ -104,6 +104,12 @@ class Session(Exchange):
         while not self.machine.is_closed:
             await self.take()
 
+    async def _begin_with_tls(self) -> Trouble | None:
+        """TLS with the first octet, where that is how this server is spoken to (RFC 8314 §3); there is no going on without it."""
+        if self.tls_level == "none" or not begins_with_tls(self.settings.tls, self.place.port):
+            return None
+        return await self._handshake(self.tls_level, granted=False)
+
     async def _banner(self) -> Trouble | None:
         said = await self.take()
         if isinstance(said.event, Closed):
@@ -136,7 +142,7 @@ class Session(Exchange):
 
     async def _secure(self) -> Trouble | None:
         level = self.tls_level
-        if level == "none" or ("STARTTLS" not in self.machine.extensions and level == "may"):
+        if level == "none" or self.connection.tls is not None or ("STARTTLS" not in self.machine.extensions and level == "may"):
             return None
         if "STARTTLS" not in self.machine.extensions:
             return Trouble("TLS is required, and the server does not offer it", "4.7.4", None, self.server)
@@ -156,14 +162,14 @@ class Session(Exchange):
         # RFC 3207 §4.2: "The client MUST discard any knowledge obtained from the server", and it says EHLO again.
         return self._tls_trouble(await self._hello(), handshake=False)
 
-    async def _handshake(self, level: TlsLevel) -> Trouble | None:
+    async def _handshake(self, level: TlsLevel, granted: bool = True) -> Trouble | None:
         tls = self.settings.tls
         name = tls.name or self.target.host or self.place.address
         try:
-            context = client_context(level == "verify", tls.authorities)
+            context = client_context(tls, level == "verify", alone=not granted)
         except (OSError, ValueError) as error:
-            return Trouble(f"TLS authorities cannot be read: {error}", "4.3.5", None, self.server)
-        error_text = await self.connection.start_tls(context, name, self.settings.timeouts.handshake)
+            return Trouble(f"TLS authorities, or our certificate, cannot be read: {error}", "4.3.5", None, self.server)
+        error_text = await self.connection.start_tls(context, name, self.settings.timeouts.handshake, granted)
         return Trouble(error_text, "4.7.5", None, self.server) if error_text else None
 
     def _tls_trouble(self, trouble: Trouble | None, handshake: bool = True) -> Trouble | None:

@@ -53,6 +53,10 @@ class TlsSettings:
             certificate that holds.
         authorities: a file of certificates that "verify" trusts, in PEM; None for those of the system.
         name: the name that "verify" wants in the certificate; "" for the host that was connected to.
+        implicit: TLS begins with the first octet, without STARTTLS; None where the port says so, 465 (RFC 8314 §3.3).
+        minimum: the oldest version that is spoken.
+        certificate: ours, for servers that ask for one, in PEM; None for none.
+        key: its key; None where it is in the same file.
 
     Raises: ValueError for an unknown level.
     """
@@ -60,6 +64,10 @@ class TlsSettings:
     level: TlsLevel = "may"
     authorities: Path | None = None
     name: str = ""
+    implicit: bool | None = None
+    minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+    certificate: Path | None = None
+    key: Path | None = None
 
     def __post_init__(self) -> None:
         if self.level not in TLS_LEVELS:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Never
 
 from ..mail.envelope import Recipient
 from ..mail.reply import Reply
+from ..wire.tls import TlsFacts
 from . import verdict as v
 from . import verdict_transit as t
 from .event import AboutMessage, Answered, Event, OneRecipient
@@ -36,7 +37,7 @@ class Remote:
         name: what the server called itself in banner or EHLO, "" before.
         address: its IP address, or the path of a socket.
         port: its port, 0 for a socket of the file system.
-        tls: the TLS version in use, or "".
+        tls: what was agreed on when the connection was secured, None without TLS.
         extensions: what it offered in EHLO: keyword in upper case, and its parameters.
     """
 
@@ -45,7 +46,7 @@ class Remote:
     name: str = ""
     address: str = ""
     port: int = 0
-    tls: str = ""
+    tls: TlsFacts | None = None
     extensions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -305,7 +305,7 @@ class Asking:
         *,
         next_hop: str = "mx:example.net",
         address: str = "192.0.2.25",
-        tls: str = "",
+        tls: str | TlsFacts = "",
         extensions: Mapping[str, str] | Iterable[str] = (),
         replies: Mapping[str, ReplyLike | Exception] | None = None,
     ) -> None:
@@ -315,12 +315,13 @@ class Asking:
             name: its host name.
             next_hop: where the mail was routed.
             address: its IP address.
-            tls: the TLS version in use, or "".
+            tls: the TLS version in use, all the facts of it, or "" for none.
             extensions: what it offers in EHLO, by keyword in upper case.
             replies: what it answers to ``event.send``, by verb; an exception is raised.
         """
         offered = dict(extensions) if isinstance(extensions, Mapping) else dict.fromkeys(extensions, "")
-        self._outbound.remote = Remote(next_hop, name, name, address, 25, tls, MappingProxyType(offered))
+        facts = (TlsFacts(tls) if tls else None) if isinstance(tls, str) else tls
+        self._outbound.remote = Remote(next_hop, name, name, address, 25, facts, MappingProxyType(offered))
         self._outbound.queue = next_hop
         self.remote.says(replies or {})
 

@@ -305,7 +305,9 @@ class SmtpSession:
         return self.ask(events.Verb(self.facts(), keyword, argument, self.connection.dialogue), chain, settle)
 
 
-_SHOWN = frozenset(["HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END", "STARTTLS"])
+_SHOWN = frozenset([
+    "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END", "STARTTLS",
+])  # fmt: skip
 _VERB = re.compile(r"[A-Z]{1,12}(?:-[A-Z]{1,12})?|[a-z]{1,12}")
 
 
