@@ -309,3 +309,36 @@ def _tables() -> list[type]:
     from penstock.config import schema
 
     return [value for name, value in vars(schema).items() if name.endswith("Table")]
+
+
+def test_a_listener_may_have_limits_of_its_own(tmp_path: Path) -> None:
+    """What it leaves out is as for the others."""
+    listener = LISTENER + 'limits = { recipients = 5, user_messages = "20/10 minutes" }\n'
+    config = _load(tmp_path, SERVER + "[limits]\nerrors = 3\nrecipients = 50\n" + listener)
+    own, others = config.limits_of("mx"), config.limits_of("other")
+    assert (own.recipients, own.errors, others.recipients) == (5, 3, 50)
+    assert {name: (budget.count, budget.period) for name, budget in own.rates.items()} == {"user_messages": (20, 600)}
+    assert others.rates == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "key"),
+    [
+        ("{ recipient = 5 }", "recipient"),
+        ("{ recipients = 0 }", "recipients"),
+        ('{ client_messages = "many" }', "client_messages"),
+        ('{ client_messages = "0/min" }', "client_messages"),
+        ('{ exempt = ["example.com"] }', "exempt"),
+        ('{ banner_delay = "10 minutes" }', "banner_delay"),
+        ("{ unknown_recipients = -1 }", "unknown_recipients"),
+    ],
+)
+def test_a_wrong_limit_of_a_listener_is_named(tmp_path: Path, limits: str, key: str) -> None:
+    error = _fails(tmp_path, SERVER + LISTENER + f"limits = {limits}\n")
+    assert "listener.mx.limits" in error.where
+    assert key in error.where + error.what
+
+
+@pytest.mark.parametrize("networks", ['["example.com"]', '["192.0.2.0/33"]'])
+def test_a_balancer_is_an_address_or_a_network(tmp_path: Path, networks: str) -> None:
+    assert _fails(tmp_path, SERVER + LISTENER + f"proxy = {networks}\n").where.endswith("listener.mx.proxy")
