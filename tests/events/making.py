@@ -14,6 +14,7 @@ from penstock.events.verdict_transit import RouteTo
 from penstock.events.views import MessageSnapshot
 from penstock.events.work import Facts, OutboundWork
 from penstock.mail.reply import Reply
+from penstock.wire.tls import TlsFacts
 from penstock.wire.sasl.base import Password
 
 NO = Reply(550, "5.1.1", "no")
@@ -46,6 +47,7 @@ def _inbound(event: type[Event], facts: Facts, more: dict[str, Any]) -> Event:
         catalog.LocalDelivery: lambda: catalog.LocalDelivery(facts, more.get("recipient") or recipients[0]),
         catalog.Accepted: lambda: catalog.Accepted(facts, MessageSnapshot.of(facts.message)),  # type: ignore[arg-type]
         catalog.Rejected: lambda: catalog.Rejected(facts, more.get("command", "RCPT TO:<x>"), more.get("reply", NO), "server"),
+        catalog.TlsEstablished: lambda: catalog.TlsEstablished(facts, TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)),
         catalog.SessionEnded: lambda: catalog.SessionEnded(facts, "quit", 1.5),
         transit.Resolve: lambda: transit.Resolve(facts, more.get("items") or [Item(r.address, recipient=r) for r in recipients], 1),
         transit.Categorized: lambda: transit.Categorized(facts, (tuple(recipients),)),

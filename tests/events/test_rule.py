@@ -225,6 +225,8 @@ POSSIBLE: dict[str, set[str]] = {
     "Helo": _ALWAYS | {"tls", "helo"},
     "Ehlo": _ALWAYS | {"tls", "helo"},
     "Verb": _ALWAYS | {"tls", "helo", "verb"},
+    "StartTls": _ALWAYS | {"tls", "helo"},
+    "TlsEstablished": _ALWAYS | {"tls", "helo"},
     "Auth": _ALWAYS | {"tls", "helo"},
     "Credentials": _ALWAYS | {"tls", "helo"},
     "Authenticated": _ALWAYS | {"tls", "helo"},
