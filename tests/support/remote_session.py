@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from .certificates import server_context
+from .remote_auth import exchange, side
 from .remote_wire import Gone, Wire
 from .script import Phase, Script
 
@@ -217,11 +218,24 @@ class Session:
         elif mechanism == "PLAIN":
             told = (_decoded(initial) if initial else await self._challenge("")).split("\0")
             good = self._login(mechanism, *told[1:]) if len(told) == 3 else False
+        elif mechanism != "LOGIN":
+            good = await self._with_kit(mechanism, initial)
         else:
             user = _decoded(initial) if initial else await self._challenge("Username:")
             good = self._login(mechanism, user, await self._challenge("Password:"))
         usual = (235, "2.7.0", "Welcome") if good else (535, "5.7.8", "Authentication credentials invalid")
         self._authenticated = await self._step(Phase.AUTH, *usual) == 235
+
+    async def _with_kit(self, mechanism: str, initial: str) -> bool:
+        async def ask(challenge: str) -> str:
+            await self._answer("334 " + challenge)
+            return (await self.wire.line()).decode(errors="replace").strip()
+
+        about = side(self._face.names, self._face.mechanisms, self.wire.tls is not None), self._face.accounts
+        first = None if not initial else b"" if initial == "=" else base64.b64decode(initial)
+        good, user, proof = await exchange(mechanism, first, about, ask)
+        self.record.logins.append((mechanism, user, proof))
+        return good
 
     async def _challenge(self, text: str) -> str:
         await self._answer("334 " + base64.b64encode(text.encode()).decode())
