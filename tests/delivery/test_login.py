@@ -206,6 +206,7 @@ async def test_a_token_is_read_anew_for_each_session(tmp_path: Path) -> None:
     async with Remote(script) as remote, Stand(QUEUE.format(remote.port), settings=settings(credentials)) as stand:
         assert actions(await stand.deliver(stand.mail())) == {"a": "deferred"}
         file.write_text(f"{TOKEN}\n")
+        stand.destination.resting = False
         assert actions(await stand.deliver(stand.mail())) == {"a": "relayed"}
     assert [one for session in remote.sessions for one in session.logins] == [("XOAUTH2", "user", "old"), ("XOAUTH2", "user", TOKEN)]
 

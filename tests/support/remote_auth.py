@@ -1,4 +1,4 @@
-"""AUTH of a scripted remote with the mechanisms that PLAIN and LOGIN are not: the server's machines of the kit, with the remote's accounts."""
+"""AUTH of a scripted remote by any mechanism but PLAIN and LOGIN: the server's machines of the kit, with the remote's accounts."""
 
 from __future__ import annotations
 
