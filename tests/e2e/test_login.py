@@ -1,4 +1,4 @@
-"""Logins at a real server: every mechanism within TLS, real clients, the log that fail2ban reads, and secrets that are nowhere afterwards."""
+"""Logins at a real server: each mechanism within TLS, real clients, the log that fail2ban reads, and secrets that are nowhere afterwards."""
 
 from __future__ import annotations
 

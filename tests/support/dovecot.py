@@ -59,6 +59,11 @@ service lmtp {{
     mode = 0666
   }}
 }}
+service auth {{
+  unix_listener {folder}/auth.sock {{
+    mode = 0666
+  }}
+}}
 service stats {{
   unix_listener stats-writer {{
     mode = 0666
@@ -75,13 +80,15 @@ class Dovecot:
 
     Args:
         users: user to kind: ``good``, ``full`` (its quota is used up) or ``broken`` (its mailbox cannot be made).
+        password: of all of them.
     """
 
-    def __init__(self, users: Mapping[str, str] | None = None) -> None:
+    def __init__(self, users: Mapping[str, str] | None = None, password: str = "secret") -> None:
         needs_root("Dovecot changes users")
         needs("dovecot")
         if not Path("/usr/lib/dovecot/lmtp").exists():
             needs("dovecot-lmtpd")
+        self._password = password
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.folder.chmod(0o755)
         self.port = free_port()
@@ -96,7 +103,7 @@ class Dovecot:
     def _line(self, name: str, kind: str) -> str:
         """A line of a passwd-file, with extra fields of the userdb at its end."""
         extra = {"good": "", "full": "userdb_quota_rule=*:bytes=1", "broken": "userdb_mail=maildir:/proc/nowhere"}[kind]
-        return f"{name}:secret:{NOBODY}:{NOBODY}::{self.folder}/home/{name}::{extra}\n"
+        return f"{name}:{self._password}:{NOBODY}:{NOBODY}::{self.folder}/home/{name}::{extra}\n"
 
     def __enter__(self) -> Dovecot:
         with (self.folder / "output").open("wb") as output:
@@ -126,6 +133,11 @@ class Dovecot:
     def socket(self) -> Path:
         """Where it listens for LMTP on a Unix socket."""
         return self.folder / "lmtp.sock"
+
+    @property
+    def auth_socket(self) -> Path:
+        """Where its auth server listens for mail servers."""
+        return self.folder / "auth.sock"
 
     def log(self) -> str:
         """All that it wrote."""
