@@ -226,7 +226,7 @@ POSSIBLE: dict[str, set[str]] = {
     "Ehlo": _ALWAYS | {"tls", "helo"},
     "Verb": _ALWAYS | {"tls", "helo", "verb"},
     "StartTls": _ALWAYS | {"tls", "helo"},
-    "TlsEstablished": _ALWAYS | {"tls", "helo"},
+    "TlsEstablished": _ALWAYS | {"tls"},
     "Auth": _ALWAYS | {"tls", "helo"},
     "Credentials": _ALWAYS | {"tls", "helo"},
     "Authenticated": _ALWAYS | {"tls", "helo"},

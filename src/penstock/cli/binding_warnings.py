@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..config import Config
 from ..config.kept import Kept
 from ..config.keys import at, path_of
+from ..config.securing import tls_policy
 from ..config.sources import Written, in_files
 from ..config.tables import shipped_bindings
 from ..events.marks import marks_of
@@ -29,6 +30,7 @@ def about_bindings(config: Config, plugs: Sequence[Plug], kept: Kept) -> Iterato
             continue
         key = f"binding.{plug.name}"
         yield from (f"{key}.match.{line}" for line in _never(plug.match or Match(), has_auth))
+        yield from (f"{key}.match.{line}" for line in _without_tls(config, plug))
         yield from (f"{key}.{line}" for line in _controls(plug, names))
         yield from (f"{key}.{line}" for line in _comes_too_late(config, plug, plugs))
     yield from about_changes(config, kept)
@@ -36,8 +38,6 @@ def about_bindings(config: Config, plugs: Sequence[Plug], kept: Kept) -> Iterato
 
 def _never(match: Match, has_auth: bool) -> Iterator[str]:
     """The conditions that can hold in a later version, but not in this one, or that are hardly meant as they are written."""
-    if match.tls:
-        yield "tls: there is no TLS in this version, so this never holds"
     if match.authenticated and not has_auth:
         yield "authenticated: no binding handles Auth, so this never holds"
     if match.user is not None and not has_auth:
@@ -50,6 +50,16 @@ def _never(match: Match, has_auth: bool) -> Iterator[str]:
         wanted = set(_many(getattr(match, name)))
         if wanted and wanted <= later:
             yield f"{name}: no mail is {min(wanted)!r} in this version, so this never holds"
+
+
+def _without_tls(config: Config, plug: Plug) -> Iterator[str]:
+    """A condition on TLS where no listener that the binding is for speaks it, or all speak nothing else."""
+    wanted = plug.match.tls if plug.match is not None else None
+    policies = {tls_policy(config.tls, one) for one in config.listeners if not plug.listeners or one.name in plug.listeners}
+    if wanted and policies == {"none"}:
+        yield "tls: no listener speaks TLS, so this never holds; [tls] has certificates"
+    if wanted is False and policies <= {"implicit"}:
+        yield "tls: the listeners speak TLS from the first octet, so this never holds"
 
 
 def _controls(plug: Plug, names: Mapping[str, Plug]) -> Iterator[str]:

@@ -66,7 +66,8 @@ class Match:
 
 
 # Which conditions an event can meet at all; what is not listed here is known at every event.
-_BEFORE_HELO = {"Connected"}
+# The handshake makes the server forget what was said before it (RFC 3207 §4.2).
+_BEFORE_HELO = {"Connected", "TlsEstablished"}
 _REMOTE = {"Connecting", "SessionStart", "SessionEnd"}
 _ABOUT_SERVER = {"ResolveHost", "QueueStateChanged", "RoutesChanged", "ConfigChanged", "ServerStarted", "ServerStopping"}
 # RFC 4954 §4: the AUTH command is not permitted during a mail transaction.

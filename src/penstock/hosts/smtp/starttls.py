@@ -78,10 +78,11 @@ class ConnectionTls:
     def tls_failed(self, why: str, ending: str = "dropped") -> None:
         """TLS cannot begin or go on: one line says so, and the session ends, since nothing can be said to the client any more."""
         connection, session = self._connection, self._connection.session
-        layer = connection.layer
-        what = "TLS failed" if layer is not None and layer.is_on else "TLS handshake failed"
         log = session.log if session is not None else connection.log
-        log.warning(what, reason=why)
+        if connection.layer is not None and connection.layer.is_on:
+            log.info("TLS failed", reason=why)
+        else:
+            log.info("TLS handshake failed", reason=why)
         if session is not None:
             session.work.rejections += 1
         connection.finish(None, ending)
