@@ -75,9 +75,9 @@ def _about_what_goes_out(config: Config) -> Iterator[str]:
         level = route.tls or config.delivery.tls
         if route.user and (NextHop.parse(route.next_hop).mx if route.next_hop else not is_hop(name)):
             yield f'route."{name}".user: DNS decides who is the server, and gets the password; write next_hop = "[HOST]:PORT"'
-        if route.user and level != "verify" and not route.auth_without_tls:
+        if route.user and level != "verify" and not route.auth_without_tls and _says_the_password(route.mechanisms):
             yield f'route."{name}".tls: with {level!r} whoever poses as the server gets the password; write tls = "verify"'
-        if route.user and route.auth_without_tls:
+        if route.user and route.auth_without_tls and _says_the_password(route.mechanisms):
             yield f'route."{name}".auth_without_tls: the password may be sent in the clear'
     for domain, table in config.domains.items():
         if table.kind == "relay" and "*" in table.recipients:
@@ -91,6 +91,11 @@ def _about_what_goes_out(config: Config) -> Iterator[str]:
             grp.getgrnam(group)
     except KeyError:
         yield f"server.submit_group: there is no group {group!r} on this machine"
+
+
+def _says_the_password(mechanisms: list[str]) -> bool:
+    """Whether one of the mechanisms of a route gives the server what it can log in with itself."""
+    return not mechanisms or any(not name.upper().startswith(("SCRAM-", "CRAM-", "EXTERNAL")) for name in mechanisms)
 
 
 def _address(key: str, host: str) -> list[str]:

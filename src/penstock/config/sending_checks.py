@@ -23,6 +23,9 @@ def check_sending(config: Config, place: str) -> None:
     _check_delivery(config.delivery, f"{place}: delivery")
     for name, route in config.routes.items():
         _check_route(name, route, f'{place}: route."{name}"')
+        if "EXTERNAL" in map(str.upper, route.mechanisms) and not (route.tls_certificate or config.delivery.tls_certificate):
+            what = "EXTERNAL is our certificate, and there is none"
+            raise ConfigError(f'{place}: route."{name}".mechanisms', what, "add tls_certificate")
     for name, addresses in config.dns.hosts.items():
         for address in addresses:
             _attempt(partial(ip_address, address), f'{place}: dns.hosts."{name}"', "write IP addresses")
