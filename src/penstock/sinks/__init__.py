@@ -19,8 +19,10 @@ from .postgresql import Postgresql, PostgresqlSettings
 from .recipients import DomainRecipients, LocalRecipients, LocalRecipientsSettings, UnknownRecipients
 from .relay import Relay, RelaySettings
 from .routing import DomainRoute, Routing, RoutingSettings
+from .senders import SendersSettings
 from .shields_up import ShieldsUp
 from .sqlite import Sqlite, SqliteSettings
+from .submission import SubmissionSettings, Submitted
 from .tokens import Tokens, TokensSettings
 from .virtual import Virtual, VirtualSettings
 from .webhook import Webhook, WebhookSettings
@@ -65,9 +67,12 @@ __all__ = [
     "RelaySettings",
     "Routing",
     "RoutingSettings",
+    "SendersSettings",
     "ShieldsUp",
     "Sqlite",
     "SqliteSettings",
+    "SubmissionSettings",
+    "Submitted",
     "Tokens",
     "TokensSettings",
     "UnknownRecipients",

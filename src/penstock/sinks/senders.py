@@ -80,7 +80,7 @@ class Senders:
         if self._file is not None:
             self._file.refresh()
             if self._file.error:
-                raise ConfigError(str(settings.file), self._file.error)
+                raise ConfigError(str(settings.file), self._file.error.removeprefix(f"{settings.file}: "))
 
     def start(self, say: Callable[[str, str], None]) -> None:
         """Reads the file again when it changes.
@@ -132,7 +132,7 @@ def _read(path: Path) -> _Rights:
             continue
         user, colon, addresses = line.partition(":")
         if not colon or not user.strip():
-            raise ConfigError(f"{path}:{number}", "this is not 'user: address, address'")
+            raise ConfigError(str(path), f"line {number} is not 'user: address, address'")
         senders.setdefault(user.strip().lower(), []).extend(text.strip() for text in addresses.split(",") if text.strip())
     try:
         return _Rights(senders)
