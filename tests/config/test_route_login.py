@@ -72,7 +72,7 @@ def test_a_token_is_a_secret_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("hidden\n")
     found = _outbound(tmp_path, 'user = "u"\ntoken = { file = "t" }').hop("mx:a.example").credentials
     assert found is not None
-    assert found.token == "hidden"  # noqa: S105
+    assert found.token == "hidden"
     assert "hidden" not in repr(found)
 
 

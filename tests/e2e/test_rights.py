@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import smtplib
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.certificates import certificate
 from support.messages import MessageMaker
 from support.rights import SOMEBODY, RightsServer, as_root, open_folder
 from support.server import ServerFailedError
@@ -99,7 +102,7 @@ def test_a_reload_works_after_root_was_given_up(folder: Path) -> None:
     secret.chmod(0o600)
     route = f'[route."[127.0.0.1]:1"]\nuser = "me"\npassword = {{ file = "{secret}" }}\nauth_without_tls = true\n'
     with RightsServer(folder, more=route) as server:
-        os.kill(server.supervisor, 1)
+        os.kill(server.supervisor, signal.SIGHUP)
         server.wait_for_log(lambda line: line["event"] in ("reload done", "reload failed"), "a reload", 30)
         assert not [line for line in server.log() if line["event"] == "reload failed"], server.log_text()[-2000:]
         _send(server)
@@ -183,3 +186,28 @@ def test_running_as_root_is_warned_of(folder: Path) -> None:
     with RightsServer(folder, user="") as server:
         line = server.wait_for_log(lambda line: line["event"] == "running as root", "a warning")
         assert line["level"] == "warning"
+
+
+@pytest.mark.parametrize("where", ["key.pem", "private/key.pem"])
+def test_a_key_that_only_root_may_read_serves_tls_in_all_workers_that_come(folder: Path, where: str) -> None:
+    """In a file, or a folder, that the server's user cannot enter; the certificate is open to all."""
+    made = certificate("mx.example.com")
+    key, chain = folder / where, folder / "chain.pem"
+    key.parent.mkdir(mode=0o700, exist_ok=True)
+    key.write_bytes(made.key.read_bytes())
+    key.chmod(0o600)
+    chain.write_bytes(made.certificate.read_bytes())
+    tls = f'[tls]\ncertificates = [{{ certificate = "{chain}", key = "{key}" }}]\n'
+    # And for servers that ask who we are.
+    tls += f'[route."a.example"]\ntls_certificate = "{chain}"\ntls_key = "{key}"\n'
+    with RightsServer(folder, more=tls) as server:
+        server.kill_worker()
+        server.wait_for_workers()
+        context = ssl.create_default_context(cafile=str(chain))
+        context.check_hostname = False
+        with smtplib.SMTP(*server.address, timeout=20) as client:
+            client.starttls(context=context)
+            assert client.ehlo("client.example")[0] == 250
+        os.kill(server.supervisor, signal.SIGHUP)
+        server.wait_for_log(lambda line: line["event"] in ("reload done", "reload failed"), "a reload", 30)
+        assert not [line for line in server.log() if line["event"] == "reload failed"], server.log_text()[-2000:]

@@ -58,7 +58,7 @@ def python_for_all() -> tuple[str, dict[str, str]]:
 
 
 def _runs(python: str, environment: dict[str, str]) -> bool:
-    command = [python, "-c", "import penstock.app, uvloop"]
+    command = [python, "-c", "import msgspec, structlog, typer, uvloop"]
     try:
         done = subprocess.run(
             command, env=environment, cwd="/", user=SOMEBODY, group=SOMEBODY, extra_groups=[], capture_output=True, check=False

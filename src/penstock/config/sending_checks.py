@@ -7,6 +7,7 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 
 from ..errors import AddressError, ConfigError
+from ..events.handed import is_there
 from ..mail.address import Address
 from ..mail.nexthop import NextHop
 from ..queue.schedule import Schedule
@@ -64,7 +65,7 @@ def _check_delivery(table: DeliveryTable, place: str) -> None:
         _check_address(f"postmaster@{table.hostname}", f"{place}.hostname", "write a full name, such as 'mx.example.com'")
     if table.smart_host:
         _check_hop(table.smart_host, f"{place}.smart_host")
-    if table.ca_file is not None and not table.ca_file.is_file():
+    if table.ca_file is not None and not is_there(table.ca_file):
         raise ConfigError(f"{place}.ca_file", f"there is no file {table.ca_file}")
     _check_own_certificate(table, place)
     for network in table.own_addresses:
@@ -76,7 +77,7 @@ def _check_own_certificate(table: DeliveryTable | RouteTable, place: str) -> Non
         raise ConfigError(f"{place}.tls_key", "there is a key and no certificate", "add tls_certificate")
     for key in ("tls_certificate", "tls_key"):
         path = getattr(table, key)
-        if path is not None and not path.is_file():
+        if path is not None and not is_there(path):
             raise ConfigError(f"{place}.{key}", f"there is no file {path}")
 
 

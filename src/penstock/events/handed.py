@@ -34,6 +34,14 @@ def read(path: Path) -> bytes:
         return os.pread(descriptor, LARGEST, 0)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or one was handed down in its place."""
+    try:
+        return path.is_file() or str(path) in handed()
+    except PermissionError:
+        return str(path) in handed()
+
+
 def openable(path: Path) -> Path:
     """A name by which the file can be opened, for libraries that take nothing but names: its own where that will do."""
     descriptor = handed().get(str(path))
