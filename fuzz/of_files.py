@@ -40,7 +40,7 @@ _MESSAGES = 12
 @cache
 def _folder() -> Path:
     """A folder for the files of this process, on a memory file system where there is one."""
-    room = Path("/dev/shm")  # noqa: S108 - a new folder of our own in it
+    room = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="penstock-fuzz-", dir=room if room.is_dir() else None))
 
 

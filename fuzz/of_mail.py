@@ -86,7 +86,8 @@ def edits(data: bytes) -> None:
             assert list(head) == before
             continue
         raw = head.to_bytes()
-        assert split_header(raw + b"\r\nbody")[0] == raw, "an edit ended the header"
+        ended = raw if raw.endswith(b"\n") or not raw else raw + b"\r\n"
+        assert split_header(ended + b"\r\nbody")[0] == ended, "an edit ended the header"
         after = list(head)
         assert [_whole(f) for f in after if f.name.lower() != name.lower()] == [_whole(f) for f in others]
         assert len(after) - len(others) == (len(same) + 1 if deed in (0, 1) else 1 if deed == 2 else 0)

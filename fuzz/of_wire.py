@@ -11,36 +11,36 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from penstock.errors import LocalProtocolError, RemoteProtocolError, SaslError  # noqa: E402 - the path must be there first
-from penstock.mail.address import Address  # noqa: E402
-from penstock.mail.envelope import Recipient  # noqa: E402
-from penstock.wire.client_hello import ClientHello  # noqa: E402
-from penstock.wire.proxy import ProxyReader  # noqa: E402
-from penstock.wire.sasl.base import Ask, Challenge, Known, PlainSecret, Success  # noqa: E402
-from penstock.wire.sasl.mechanisms import NAMES, Login, ServerSide, client, server  # noqa: E402
-from penstock.wire.smtp.client import ClientMachine  # noqa: E402
-from penstock.wire.smtp.client_events import NEED_DATA, Event  # noqa: E402
-from penstock.wire.smtp.client_parameters import Facts, Offered, mail_command, rcpt_command  # noqa: E402
-from penstock.wire.smtp.client_settings import ClientLimits, ClientSettings  # noqa: E402
-from penstock.wire.smtp.command import Bdat, Scope, decode, table_with, understand  # noqa: E402
-from penstock.wire.smtp.content import ContentRules, DataDecoder  # noqa: E402
-from penstock.wire.smtp.happening import Mail, Rcpt  # noqa: E402
-from penstock.wire.smtp.limits import Limits  # noqa: E402
-from penstock.wire.smtp.outgoing import Data  # noqa: E402
-from penstock.wire.smtp.replies import Heard, ReplyReader  # noqa: E402
-from penstock.wire.smtp.settings import ServerSettings  # noqa: E402
-from penstock.wire.smtp.state import State  # noqa: E402
-from penstock.wire.smtp.stuffing import LineEnds, NewlineWatch, Stuffing  # noqa: E402
-from penstock.wire.x509 import facts_of, read_certificate  # noqa: E402
-from wire.driver import HOSTNAME, Host  # noqa: E402
+from penstock.errors import LocalProtocolError, RemoteProtocolError, SaslError
+from penstock.mail.address import Address
+from penstock.mail.envelope import MailParameters, Recipient
+from penstock.wire.client_hello import ClientHello
+from penstock.wire.proxy import ProxyReader
+from penstock.wire.sasl.base import Ask, Challenge, PlainSecret, Success
+from penstock.wire.sasl.mechanisms import NAMES, Login, ServerSide, client, server
+from penstock.wire.smtp.client import ClientMachine
+from penstock.wire.smtp.client_events import NEED_DATA, Event
+from penstock.wire.smtp.client_parameters import Facts, Offered, mail_command, rcpt_command
+from penstock.wire.smtp.client_settings import ClientLimits, ClientSettings
+from penstock.wire.smtp.command import Bdat, Scope, decode, table_with, understand
+from penstock.wire.smtp.content import ContentRules, DataDecoder
+from penstock.wire.smtp.happening import Mail, Rcpt
+from penstock.wire.smtp.limits import Limits
+from penstock.wire.smtp.outgoing import Data
+from penstock.wire.smtp.replies import Heard, ReplyReader
+from penstock.wire.smtp.settings import ServerSettings
+from penstock.wire.smtp.state import State
+from penstock.wire.smtp.stuffing import LineEnds, NewlineWatch, Stuffing
+from penstock.wire.x509 import facts_of, read_certificate
+from wire.driver import HOSTNAME, Host
 
-from .reading import Reader, pieces  # noqa: E402
+from .reading import Reader, pieces
 
 LIMITS = Limits(command_line=300, text_line=100, message_size=2000, recipients=3, errors=10)
 _SMTP = ServerSettings(HOSTNAME, LIMITS)
 _LMTP = ServerSettings(HOSTNAME, LIMITS, lmtp=True)
 _TABLE = table_with(frozenset({"XQDEPTH"}), auth=True)
-_SCOPE = Scope(LIMITS, _SMTP.in_clear.offer if hasattr(_SMTP.in_clear, "offer") else Host(_SMTP).machine._scope.offer, utf8=True)
+_SCOPE = Scope(LIMITS, _SMTP.in_clear.offer, utf8=True)
 _STATES = (State.GREETING, State.READY, State.MAIL, State.RCPT, State.BDAT)
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
@@ -65,7 +65,7 @@ def _again(address: Address, recipient: Recipient | None) -> None:
     offered = Offered(("mx", "SMTPUTF8", "DSN", "SIZE", "8BITMIME"))
     try:
         if recipient is None:
-            line = mail_command(address, mail_parameters(), Facts(5, utf8=True), offered).command.line
+            line = mail_command(address, MailParameters(smtputf8=True), Facts(5, utf8=True), offered).command.line
         else:
             line = rcpt_command(recipient, offered).command.line
     except LocalProtocolError:
@@ -84,13 +84,6 @@ def _again(address: Address, recipient: Recipient | None) -> None:
         assert question.sender == address
     elif isinstance(question, Rcpt):
         assert question.recipient.address == address
-
-
-def mail_parameters():  # type: ignore[no-untyped-def]  # noqa: ANN201 - made anew, as a sink may change them
-    """No parameters but SMTPUTF8."""
-    from penstock.mail.envelope import MailParameters
-
-    return MailParameters(smtputf8=True)
 
 
 def _outcome(settings: ServerSettings, octets: list[bytes]) -> tuple[object, ...]:
@@ -125,7 +118,8 @@ def _serve(settings: ServerSettings, data: bytes) -> None:
 
 
 def _listen(data: list[bytes], lmtp: bool) -> tuple[object, ...]:
-    machine = ClientMachine(ClientSettings("client.example", protocol="lmtp" if lmtp else "smtp", limits=ClientLimits(200, 1000, 4000)))
+    settings = ClientSettings("client.example", protocol="lmtp" if lmtp else "smtp", limits=ClientLimits(200, 1000, 4000))
+    machine = ClientMachine(settings)
     events: list[Event] = []
     step = 0
 
@@ -133,8 +127,8 @@ def _listen(data: list[bytes], lmtp: bool) -> tuple[object, ...]:
         nonlocal step
         offered = machine.offered
         ways = (
-            lambda: machine.send(ClientSettings("client.example", protocol="lmtp" if lmtp else "smtp").greeting()),
-            lambda: machine.send(mail_command(Address("a", "b.example"), mail_parameters(), Facts(5), offered).command),
+            lambda: machine.send(settings.greeting()),
+            lambda: machine.send(mail_command(Address("a", "b.example"), MailParameters(smtputf8=True), Facts(5), offered).command),
             lambda: machine.send(rcpt_command(Recipient(Address("c", "d.example")), offered).command),
             lambda: machine.send(Data()),
             lambda: (machine.begin_content(), machine.content(b".x\r\n"), machine.end_content()),
@@ -206,7 +200,8 @@ def content(data: bytes) -> None:
     assert got == plain + (b"" if plain.endswith(b"\r\n") or not plain else b"\r\n")
     assert not _BARE.search(wire)
     # Octets that came from a stranger, with ends of any kind in them.
-    assert _decoded([data]) == _decoded(list(pieces(data))) == _decoded([data[at : at + 1] for at in range(min(len(data), 2000))] + [data[2000:]])
+    octets = [data[at : at + 1] for at in range(len(data))]
+    assert _decoded([data]) == _decoded(list(pieces(data))) == _decoded(octets)
     watch = NewlineWatch()
     for piece in pieces(data):
         watch.look(piece)
@@ -228,7 +223,7 @@ def _decoded(octets: list[bytes]) -> tuple[object, ...]:
 
 
 def sasl(data: bytes) -> None:
-    """Both sides of each mechanism take whatever the other says: a step, or a SaslError; and nobody gets in who does not know the secret."""
+    """Both sides of each mechanism take whatever the other says: a step, or a SaslError; nobody gets in who does not know the secret."""
     read = Reader(data)
     name = NAMES[read.number(len(NAMES))]
     machine = server(name, ServerSide("mx.example.com", pepper=b"x"))
@@ -305,4 +300,3 @@ TARGETS = {
     "client_hello": client_hello,
     "certificate": certificate,
 }
-__all__ = ["TARGETS", "Known"]

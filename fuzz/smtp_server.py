@@ -16,10 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
-from conversations import runner  # noqa: E402 - the paths must be there first
-from penstock.wire.smtp.limits import Limits  # noqa: E402
-from penstock.wire.smtp.settings import ServerSettings  # noqa: E402
-from wire.driver import HOSTNAME, Host  # noqa: E402
+from conversations import runner
+from penstock.wire.smtp.limits import Limits
+from penstock.wire.smtp.settings import ServerSettings
+from wire.driver import HOSTNAME, Host
 
 SETTINGS = ServerSettings(HOSTNAME, Limits(command_line=300, text_line=100, message_size=2000, recipients=3, errors=10))
 SPICE = [
@@ -75,17 +75,17 @@ def main() -> int:
     """Runs for the time given and says how far it came."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(2**32)
-    dice, lines, until, count = random.Random(seed), sentences(), time.monotonic() + seconds, 0  # noqa: S311 - not a secret
+    dice, lines, until, count = random.Random(seed), sentences(), time.monotonic() + seconds, 0
     while time.monotonic() < until:
         data = session(dice, lines)
         cuts = sorted(dice.randrange(len(data) + 1) for _ in range(dice.randrange(10)))
         try:
             assert outcome(data, []) == outcome(data, cuts) == outcome(data, list(range(len(data))))
         except BaseException:
-            print(f"seed {seed}, session {count}: {data!r} cut at {cuts}")  # noqa: T201 - this is what it is for
+            print(f"seed {seed}, session {count}: {data!r} cut at {cuts}")
             raise
         count += 1
-    print(f"seed {seed}: {count} sessions kept every promise")  # noqa: T201
+    print(f"seed {seed}: {count} sessions kept every promise")
     return 0
 
 

@@ -398,7 +398,11 @@ async def test_a_line_of_a_dialogue_that_is_too_long_ends_the_dialogue_not_the_s
     [
         ("AUTH PLAIN AGFsaWNlAHNlY3JldA==", "AUTH ..."),
         ("AGFsaWNlAHNlY3JldA==", "..."),
-        ("XSECRET hunter2", "XSECRET ..."),
+        ("XSECRET hunter2", "..."),
+        ("hunter and more", "..."),
+        ("HUNTER", "..."),
+        ("GET /?password=x HTTP/1.1", "GET ..."),
+        ("xclient LOGIN=alice", "XCLIENT ..."),
         ("MAIL FROM:<broken", "MAIL FROM:<broken"),
         ("", ""),
     ],
@@ -406,6 +410,7 @@ async def test_a_line_of_a_dialogue_that_is_too_long_ends_the_dialogue_not_the_s
 def test_a_refused_command_is_shown_without_what_may_be_a_secret(command: str, seen: str) -> None:
     """In log and report; a password typed into the wrong place stays there."""
     assert shown(command) == seen
+    assert shown("XSECRET hunter2", {"XSECRET"}) == "XSECRET ..."
 
 
 async def test_a_header_that_does_not_end_is_refused_where_a_sink_waits_for_it() -> None:

@@ -82,3 +82,28 @@ def test_a_terminal_gets_readable_lines_and_no_color_is_honoured(monkeypatch: py
     assert "accepted" in stream.text
     assert "message=M1" in stream.text
     assert "\x1b" not in stream.text
+
+
+STEERING = "\x7f\x85\x9b31m\u2028\u2029\u202etxt.exe\u2066\u200b\ufeff\U000e0041\x1b]0;x\x07"
+
+
+@pytest.mark.parametrize("form", ["json", "human"])
+def test_no_value_steers_a_terminal_or_turns_a_line_around(form: Any) -> None:
+    """Neither controls of ASCII and of the upper half (C1), nor marks of direction, nor what is not seen."""
+    stream = Stream()
+    set_up(stream=stream, form=form)
+    get_log().info("rejected", helo=STEERING, more={"deep": [STEERING]}, plain="é ü 漢 🙂")
+    assert all(c.isprintable() for c in stream.text.rstrip("\n"))
+    assert "é ü 漢 🙂" in stream.text
+    if form == "json":
+        (line,) = stream.lines()
+        assert line["helo"] == line["more"]["deep"][0] == STEERING
+
+
+def test_octets_that_are_no_utf_8_do_not_cost_the_line() -> None:
+    stream = Stream()
+    set_up(stream=stream)
+    get_log().info("file", path=b"a\xffb\x7f\xc2\x9b".decode("utf-8", "surrogateescape"))
+    (line,) = stream.lines()
+    assert line["path"] == "a\udcffb\x7f\x9b"
+    assert stream.text.isascii()

@@ -85,11 +85,12 @@ class Recipients:
 
 
 def as_address(address: Address | str) -> Address:
-    """The address itself, or parsed from text; raises AddressError, and TypeError for what is neither."""
+    """The address itself, or parsed from text; raises AddressError, for an Address with line ends in it too, or TypeError for neither."""
     if isinstance(address, str):
         return Address.parse(address)
     if not isinstance(address, Address):
         raise TypeError(f"an address is an Address or its text, not {address!r}")
+    address.check()
     return address
 
 

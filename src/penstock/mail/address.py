@@ -35,6 +35,9 @@ _PLAIN = re.compile(r"([A-Za-z0-9_+\-]+(?:\.[A-Za-z0-9_+\-]+)*)@([A-Za-z0-9](?:[
 _SUSPECT = re.compile(r"\.\.|-\.|\.-")
 # A source route "SHOULD be ignored" (RFC 5321 §4.1.1.3): "@one.example,@two.example:" before the mailbox.
 _ROUTE = re.compile(r"@[^,:@\s]+(?:,@[^,:@\s]+)*:")
+# What no address that was parsed has, and what would leave its place in a header field, a command or a log.
+_STRAY_LOCAL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_STRAY_DOMAIN = re.compile(r"""[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff<>@"(),;\\]""")
 
 
 class Address(msgspec.Struct, frozen=True, order=True):
@@ -98,9 +101,14 @@ class Address(msgspec.Struct, frozen=True, order=True):
 
     def with_local(self, local: str) -> Self:
         """Another local part (given unquoted) at the same domain; raises AddressError when it cannot be written."""
-        if not local or len(local.encode()) > MAX_LOCAL or any(c < " " or c == "\x7f" for c in local):
+        if not local or _STRAY_LOCAL.search(local) or len(local.encode()) > MAX_LOCAL:
             raise AddressError(f"{local!r} cannot be a local part")
         return type(self)(local, self.domain)
+
+    def check(self) -> None:
+        """Raises AddressError for one that was put together from parts that no address has, such as line ends."""
+        if _STRAY_LOCAL.search(self.local) or _STRAY_DOMAIN.search(self.domain):
+            raise AddressError(f"{self.local!r} at {self.domain!r} is no address")
 
     def __str__(self) -> str:
         if not self.local and not self.domain:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -27,6 +29,9 @@ Log = structlog.stdlib.BoundLogger
 Line = dict[str, Any]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _encoder = msgspec.json.Encoder(enc_hook=str)
+# DEL and the controls of the upper half (C1), line and paragraph separators, the marks that turn the direction of writing, and what is not
+# seen at all: with those a line can look like another one.
+_STEERING = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 
 
 def get_log(**values: object) -> Log:
@@ -65,9 +70,24 @@ def _json(values: Line) -> list[Any]:
             _hear({**line, "level": level})
         if "exc_info" in line and line["exc_info"] is None:
             del line["exc_info"]
-        return _encoder.encode({"time": _stamp(time.time()), "level": level, "event": line.pop("event", ""), **line, **values})
+        return _calm_json({"time": _stamp(time.time()), "level": level, "event": line.pop("event", ""), **line, **values})
 
     return [structlog.processors.format_exc_info, render]
+
+
+def _calm_json(line: Line) -> bytes:
+    """The line in JSON, with what would steer a terminal or turn a line around as ``\\uXXXX``: a reader of JSON gets the same text.
+
+    JSON itself escapes only what is below U+0020 (RFC 8259 §7), and a log is read with ``tail``, too.
+    """
+    try:
+        encoded = _encoder.encode(line)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as Python makes them of octets in file names that are no UTF-8.
+        return json.dumps(line, default=str).replace("\x7f", "\\u007f").encode("ascii")
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return _STEERING.sub(lambda found: json.dumps(found[0])[1:-1] if found[0] != "\x7f" else "\\u007f", encoded.decode()).encode()
 
 
 class _Lines:

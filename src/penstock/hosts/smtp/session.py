@@ -6,8 +6,7 @@ handler returns None when all is settled, or a coroutine to be awaited when a si
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from ...events import catalog as events
@@ -20,9 +19,11 @@ from ...mail.message import MessageRecord
 from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
+from ...wire.smtp.command import CROSS_PROTOCOL
 from .guard import EARLY
 from .login import must_log_in, on_auth
 from .received import Protocol
+from .promises import keep_promises, offered_now
 from .starttls import on_starttls
 from .transaction import Transaction
 
@@ -123,7 +124,7 @@ class SmtpSession:
     def note_refusal(self, command: str, reply: Reply, by: str) -> None:
         """Counts, logs and reports a refusal, whoever made it."""
         self.work.rejections += 1
-        command = shown(command)
+        command = shown(command, self.connection.settings.wire.verbs)
         ids = {"message": self.transaction.message.record.id} if self.transaction else {}
         self.log.info("rejected", command=command, reply=str(reply), by=by, helo=self.work.helo, **ids)
         chain = self.bindings.chain(events.Rejected)
@@ -169,6 +170,9 @@ class SmtpSession:
         """HELO, EHLO, or LHLO, which means the same (RFC 2033 §4.1)."""
         kind = events.Helo if asked.verb == "HELO" else events.Ehlo
         offered = [] if asked.verb == "HELO" else [*self.machine.offered(), *self.bindings.advertised]
+        longest = self.connection.settings.wire.limits.future_release
+        if longest:
+            offered = offered_now(offered, longest, self.services.server.now())
         before, self.work.helo = self.work.helo, asked.name
         chain = self.bindings.chain(kind)
         if not chain:
@@ -208,7 +212,12 @@ class SmtpSession:
             user=work.user,
             session=work.id,
         )
+        promised = keep_promises(self, asked, record)
+        if isinstance(promised, Outcome):
+            self.refused(promised, asked.line)
+            return None
         self.transaction = Transaction(self, MessageWork(record))
+        self.transaction.welcome = promised
         declared = asked.parameters.size or 0
         if self.transaction.too_big(declared):
             return self.transaction.ask_size(declared, lambda reply: self._mail_size(asked, reply))
@@ -231,14 +240,14 @@ class SmtpSession:
     def _ask_mail(self, asked: wire.Mail) -> Step:
         chain = self.bindings.chain(events.MailFrom)
         if not chain:
-            self.machine.accept()
+            self.machine.accept(self.transaction.welcome if self.transaction else None)
             return None
 
         def settle(outcome: Outcome) -> Step:
             if self.refused(outcome, asked.line):
                 self.transaction = None
             else:
-                self.machine.accept()
+                self.machine.accept(self.transaction.welcome if self.transaction else None)
             return None
 
         return self.ask(events.MailFrom(self.facts()), chain, settle)
@@ -308,15 +317,22 @@ class SmtpSession:
 _SHOWN = frozenset([
     "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "HELP", "VRFY", "EXPN", "END", "STARTTLS",
 ])  # fmt: skip
-_VERB = re.compile(r"[A-Z]{1,12}(?:-[A-Z]{1,12})?|[a-z]{1,12}")
+_VERBS_SHOWN = CROSS_PROTOCOL | {"AUTH", "ATRN", "BURL", "ETRN", "SAML", "SEND", "SOML", "TURN", "XCLIENT", "XFORWARD"}
 
 
-def shown(command: str) -> str:
-    """What of a refused command may be shown: all of a known one, only the verb of others, whose arguments may be a password."""
-    verb = command.partition(" ")[0]
-    if verb.upper() in _SHOWN:
+def shown(command: str, verbs: Collection[str] = ()) -> str:
+    """What of a refused command may be shown: all of a known one, only the verb of one whose arguments may be a password.
+
+    Of what is no known verb, nothing: it may be a password, or the beginning of one, that was typed into the wrong place.
+
+    Args:
+        command: the line.
+        verbs: those that sinks answer.
+    """
+    verb = command.partition(" ")[0].upper()
+    if verb in _SHOWN:
         return command[:200]
-    return f"{verb} ..." if _VERB.fullmatch(verb) else "..." if command else ""
+    return f"{verb} ..." if verb in _VERBS_SHOWN or verb in verbs else "..." if command else ""
 
 
 def _in_transaction(name: str) -> Callable[[SmtpSession, Any], Step]:
