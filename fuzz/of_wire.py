@@ -233,7 +233,7 @@ def sasl(data: bytes) -> None:
             step = machine.respond(read.rest_of(read.number(400)))
         elif isinstance(step, Ask):
             scram = name.startswith(("SCRAM", "CRAM"))
-            step = machine.answer(PlainSecret("a secret that nobody knows") if scram else None)  # type: ignore[arg-type]
+            step = machine.answer(PlainSecret("alice", "a secret that nobody knows") if scram else None)  # type: ignore[arg-type]
         else:
             break
     assert not isinstance(step, (Challenge, Ask))

@@ -79,7 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), "there is no such file", hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"the file cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is no TOMLDecodeError, nor are too many brackets
         raise ConfigError(str(path), f"this is not TOML: {error}") from None
 
 

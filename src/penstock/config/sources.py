@@ -146,7 +146,7 @@ def _tables(path: Path) -> list[Any]:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"the file cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is no TOMLDecodeError, nor are too many brackets
         raise ConfigError(str(path), f"this is not TOML: {error}") from None
     unknown_keys(raw, {"binding"}, str(path))
     tables = raw.get("binding", [])

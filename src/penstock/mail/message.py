@@ -48,6 +48,7 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
         told: when the sender was told of a delay, in seconds since 1970; 0 for never.
         schedule: when the queue that routing chose is worked on, as RouteTo says it; "" for what the configuration says.
         session: the id of the SMTP session that it came in, or "".
+        release: before when nobody is to deliver it, in seconds since 1970; 0 for at once (RFC 4865).
     """
 
     id: str
@@ -77,6 +78,12 @@ class MessageRecord(msgspec.Struct, omit_defaults=True):
     told: float = 0.0
     schedule: str = ""
     session: str = ""
+    release: float = 0.0
+
+
+def began(record: MessageRecord) -> float:
+    """From when on a message is on its way, in seconds since 1970: what was held for its sender is not older for that (RFC 4865 §4.3)."""
+    return max(record.received, record.release)
 
 
 def with_edits(record: MessageRecord, content: Content) -> Content:
@@ -96,7 +103,10 @@ def encode_record(record: MessageRecord) -> bytes:
 
 def decode_record(data: bytes) -> MessageRecord:
     """The record from its octets; raises msgspec.DecodeError when they are none."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"the record is damaged: {error}") from None
 
 
 def keep_record(record: MessageRecord) -> MessageRecord:
