@@ -41,11 +41,17 @@ def _example(name: str, takers: list[str]) -> list[str]:
         path = EXAMPLES / f"test_{snake(event)}.py"
         if path.exists() and f"{name}(" in path.read_text():
             return [f"## Example\n\nSee [{event}](../events/{snake(event)}.md#example).\n"]
-    return [f"## Example\n\n```python\nfrom penstock.verdicts import {name}\n\nverdict = {_made(name)}\n```\n"]
+    made = _made(name)
+    imported = ", ".join(sorted({name} | ({"Reject"} if "Reject(" in made else set())))
+    return [f"## Example\n\n```python\nfrom penstock.verdicts import {imported}\n\nverdict = {made}\n```\n"]
 
 
 def _made(name: str) -> str:
     verdict = getattr(verdicts, name)
     needed = [one for one in inspect.signature(verdict).parameters.values() if one.default is one.empty]
-    values = {"code": "250", "groups": '(("bob@example.net",),)', "next_hop": '"relay.example:25"', "time": "timedelta(seconds=2)"}
+    values = {
+        "code": "250", "groups": '(("bob@example.net",),)', "next_hop": '"relay.example:25"', "time": "timedelta(seconds=2)",
+        "recipients": '{"bob@example.net": Reject()}', "user": '"alice"', "password": '"wonderland"',
+        "salt": 'b"0123456789abcdef"', "iterations": "15_000", "stored_key": "bytes(32)", "server_key": "bytes(32)",
+    }  # fmt: skip
     return f"{name}({', '.join(values[one.name] for one in needed)})"
