@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.certificates import certificate
+
 from .command import penstock
 
 CONFIG = """\
@@ -90,3 +92,27 @@ def test_a_group_that_there_is_not(tmp_path: Path) -> None:
     code, err = _check(tmp_path, DOMAIN, 'submit_group = "no-such-group"')
     assert code == 0
     assert "server.submit_group: there is no group 'no-such-group'" in err
+
+
+def test_certificates_are_looked_at(tmp_path: Path) -> None:
+    """Missing ones and keys of others are errors; an end that is near, and a key that all can read, are warnings."""
+    own, other = certificate("mx.example.com"), certificate("other.example")
+    tls = '[tls]\ncertificates = [{{ certificate = "{}", key = "{}" }}]\n' + DOMAIN
+    code, err = _check(tmp_path, tls.format(own.certificate, tmp_path / "none.key"))
+    assert (code, "none.key cannot be read: No such file" in err) == (78, True)
+    code, err = _check(tmp_path, tls.format(own.certificate, other.key))
+    assert (code, "does not belong to the certificate" in err) == (78, True)
+    (tmp_path / "own.key").write_bytes(own.key.read_bytes())
+    (tmp_path / "own.key").chmod(0o644)
+    code, err = _check(tmp_path, tls.format(own.certificate, tmp_path / "own.key"))
+    assert code == 0
+    assert f"the certificate in {own.certificate} expires in 1 days" in err
+    assert "everybody on this machine can read the key in" in err
+
+
+def test_a_submission_service_in_clear_is_warned_of(tmp_path: Path) -> None:
+    """RFC 8314."""
+    listener = '[[listener]]\nname = "submission"\naddress = "127.0.0.1:0"\nservice = "submission"\n'
+    code, err = _check(tmp_path, listener + DOMAIN)
+    assert code == 0
+    assert "listener.submission.tls: with 'none' users may send their mail in clear" in err

@@ -15,7 +15,6 @@ import typer
 
 from ..admin.places import check_path, socket_path
 from ..app.building import notice_settings
-from ..app.encrypting import Encryption
 from ..config import Config, load, plugs
 from ..config.account import named_account
 from ..config.kept import visible
@@ -25,6 +24,7 @@ from ..delivery.resolver import Resolver
 from ..errors import ConfigError, PenstockError
 from ..events.binding import Bindings
 from ..events.plug import Plug
+from .tls_warnings import about_tls
 from .warnings import warnings
 
 
@@ -35,7 +35,7 @@ def check(path: Path, start: bool, as_json: bool) -> None:
     bound = Bindings(plugs(config, kept))
     counts = {"bindings": len(bound.plugs), "listeners": len(config.listeners), "domains": len(config.domains)}
     _check_what_a_worker_makes(config)
-    found = [*([hidden] if hidden else []), *warnings(config, bound.plugs, kept)]
+    found = [*([hidden] if hidden else []), *warnings(config, bound.plugs, kept), *about_tls(config)]
     if start:
         asyncio.run(_start_and_stop(bound.plugs))
     if as_json:
@@ -56,7 +56,6 @@ def _check_what_a_worker_makes(config: Config) -> None:
         raise ConfigError(f"{config.path}: server.control", str(error)) from None
     named_account(config)
     notice_settings(config)
-    Encryption(config)
     try:
         Resolver(resolver_settings(config))
     except ValueError as error:

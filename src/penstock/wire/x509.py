@@ -113,9 +113,9 @@ def _common_names(subject: bytes) -> tuple[str, ...]:
 
 
 def _name(name: bytes) -> str:
-    parts = [f"{kind}={_escaped(value)}" for kind, value in _parts(name)]
-    # RFC 4514 §2.1: "starting with the last element".
-    return ",".join(reversed(parts))
+    # RFC 4514 §2.1: "starting with the last element"; §2.2: several values of one element are joined by a plus sign.
+    elements = ["+".join(f"{kind}={_escaped(value)}" for kind, value in _element(octets)) for _, octets in _each(name)]
+    return ",".join(reversed(elements))
 
 
 def _escaped(value: str) -> str:
@@ -123,10 +123,14 @@ def _escaped(value: str) -> str:
 
 
 def _parts(name: bytes) -> Iterator[tuple[str, str]]:
-    for _, together in _each(name):
-        for _, pair in _each(together):
-            kind, value, *_ = _all(pair, 2)
-            yield _ATTRIBUTES.get(kind[1].hex(), kind[1].hex()), _text(value[1])
+    for _, octets in _each(name):
+        yield from _element(octets)
+
+
+def _element(octets: bytes) -> Iterator[tuple[str, str]]:
+    for _, pair in _each(octets):
+        kind, value, *_ = _all(pair, 2)
+        yield _ATTRIBUTES.get(kind[1].hex(), kind[1].hex()), _text(value[1])
 
 
 def _text(octets: bytes) -> str:
