@@ -120,8 +120,13 @@ def _authenticated(session: SmtpSession, mechanism: str, outcome: Outcome) -> No
         session.services.dispatcher.tell(events.AuthenticatedReport(session.facts(), user, mechanism), chain)
 
 
-async def _fail(session: SmtpSession, asked: wire.Auth, failure: base.Failure, outcome: Outcome) -> None:
-    """Counts and logs a failure, waits as long as it costs, and refuses."""
+async def _fail(session: SmtpSession, asked: wire.Auth, failure: base.Failure, outcome: Outcome, since: float = 0.0) -> None:
+    """Counts and logs a failure, waits as long as it costs, and refuses.
+
+    What it costs is counted from the client's last line on: that one store takes longer than another, or has more to do for a user who
+    exists, shows nowhere.
+    """
+    now = asyncio.get_running_loop().time()
     host, limits = session.connection.host, session.connection.settings.auth.guesses
     _log_failure(session, asked.mechanism, failure.user, failure.reason)
     delay = host.guesses.failed(session.work.client_ip, failure.user, limits)
@@ -132,7 +137,7 @@ async def _fail(session: SmtpSession, asked: wire.Auth, failure: base.Failure, o
     else:
         host.guesses.waiting += 1
         try:
-            await asyncio.sleep(delay)
+            await asyncio.sleep(delay - max(0.0, now - (since or now)))
         finally:
             host.guesses.waiting -= 1
     if session.failed_logins >= limits.session:
@@ -164,7 +169,7 @@ class Login:
         asked: the command.
     """
 
-    __slots__ = ("_asked", "_by", "_reason", "_refusal", "_session")
+    __slots__ = ("_asked", "_by", "_reason", "_refusal", "_session", "_since")
 
     def __init__(self, session: SmtpSession, asked: wire.Auth) -> None:
         self._session = session
@@ -173,6 +178,8 @@ class Login:
         self._by = "server"
         self._refusal: v.Reject | v.Defer = _WRONG
         self._reason = ""
+        # When the client said its last line, as the time of the loop.
+        self._since = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
         """The whole exchange, with the reply to AUTH at its end."""
@@ -194,7 +201,7 @@ class Login:
             session.refused(Outcome(_MALFORMED, "server"), self._asked.line)
         else:
             failure = base.Failure(self._reason or end.reason, user=end.user)
-            await _fail(session, self._asked, failure, Outcome(self._refusal, self._by))
+            await _fail(session, self._asked, failure, Outcome(self._refusal, self._by), self._since)
 
     async def _talk(self) -> base.Success | base.Failure | Outcome:
         """Runs the machine to its end, or until a store wants the exchange to end. Raises RemoteProtocolError, ClientGone."""
@@ -202,7 +209,9 @@ class Login:
         step = machine.start(self._asked.initial)
         while not isinstance(step, base.Success | base.Failure):
             if isinstance(step, base.Challenge):
-                step = machine.respond(await self._session.connection.dialogue.response(step.data))
+                response = await self._session.connection.dialogue.response(step.data)
+                self._since = asyncio.get_running_loop().time()
+                step = machine.respond(response)
                 continue
             answer = await self._ask(step)
             if isinstance(answer, Outcome | base.Failure):
