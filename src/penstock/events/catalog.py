@@ -234,7 +234,8 @@ class EndOfHeaders(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v
 class EndOfData(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Quarantine | v.Disconnect | RefuseRecipients]):
     """The whole content is here, and responsibility for it is not taken yet.
 
-    ``per_recipient`` says that the client takes an answer for each recipient (LMTP, PRDR).
+    ``per_recipient`` says that the client takes an answer for each recipient (LMTP, PRDR). ``refused`` has those whom bindings before
+    have refused: the recipient, the answer, and the binding.
     """
 
     edits = (RefuseRecipients,)
@@ -243,8 +244,7 @@ class EndOfData(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Qu
     def __init__(self, facts: Facts, per_recipient: bool = False) -> None:
         super().__init__(facts)
         self.per_recipient = per_recipient
-        # Who was refused, how, and by which binding; no longer among the recipients of the message.
-        self.refused: list[tuple[Recipient, v.Reject | v.Defer, str]] = []
+        self.refused: tuple[tuple[Recipient, v.Reject | v.Defer, str], ...] = ()
 
     def judge(self, verdict: v.Verdict) -> Mapping[str, v.Reject | v.Defer]:
         assert isinstance(verdict, RefuseRecipients)
@@ -263,7 +263,7 @@ class EndOfData(TransactionEvent, Answered[v.Reject | v.Defer | v.Discard | v.Qu
         envelope = self.facts.message.record.envelope
         named = {r.original: edit[str(r.address)] for r in envelope.recipients if str(r.address) in edit}
         gone = [(r, named[r.original], self._scope.binding) for r in envelope.recipients if r.original in named]
-        self.refused = [*self.refused, *gone]
+        self.refused = (*self.refused, *gone)
         envelope.recipients = [r for r in envelope.recipients if r.original not in named]
 
 
