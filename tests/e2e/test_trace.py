@@ -56,6 +56,9 @@ class Hello(Sink):
     async def look(self, event: SessionStart | MessageStart) -> None: ...
 """
 BINDINGS = """
+[auth]
+without_tls = true
+
 [[binding]]
 name = "refuse"
 sink = "traced_sinks:Refuse"

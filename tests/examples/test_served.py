@@ -33,6 +33,9 @@ from .test_smime_gateway import certificate, opened
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SECRET = b"12345678901234567890"
 BINDINGS = """
+[auth]
+without_tls = true
+
 [[listener]]
 name = "submission"
 address = "127.0.0.1:0"
