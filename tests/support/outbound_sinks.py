@@ -89,3 +89,11 @@ class Forget(Sink):
     async def forget(self, event: PerRecipient) -> Drop | None:
         """Without a report."""
         return Drop("nobody wants it") if event.recipient.address.local == "nobody" else None
+
+
+class Look(Sink):
+    """Sees every reply of another server and leaves it alone."""
+
+    @on(ServerResponse)
+    async def look(self, event: ServerResponse) -> None:
+        """So that each is in the trace."""
