@@ -1,4 +1,4 @@
-"""Logins at a real server: each mechanism within TLS, real clients, the log that fail2ban reads, and secrets that are nowhere afterwards."""
+"""Logins at a real server: each mechanism within TLS, real clients, the log for fail2ban, and secrets that are nowhere afterwards."""
 
 from __future__ import annotations
 
@@ -266,3 +266,35 @@ def test_a_user_who_is_added_or_removed_is_so_a_second_later(server: Server) -> 
     wait_until(lets_in, "the user is known")
     user("remove", "carol@example.com")
     wait_until(lambda: not lets_in(), "the user is gone")
+
+
+MACHINES = """
+[auth]
+delay = "0s"
+longest_delay = "0s"
+
+[tls]
+certificates = [{{ certificate = "{certificate}", key = "{key}" }}]
+client_certificates = "ask"
+client_ca_file = "{authority}"
+
+[[binding]]
+name = "machines"
+sink = "penstock.sinks:ClientCertificates"
+settings = {{ users = {{ "printer.example.com" = "printer" }} }}
+"""
+
+
+def test_a_certificate_logs_a_machine_in(tmp_path: Path) -> None:
+    """EXTERNAL (RFC 4422 appendix A); without a certificate, or as somebody else, nobody gets in by it."""
+    own, theirs = certificate("mx.example.com"), certificate("printer.example.com")
+    more = MACHINES.format(certificate=own.certificate, key=own.key, authority=theirs.certificate)
+    with Server(tmp_path, more=more) as server:
+        with connect(server.address, own.certificate, client=theirs) as client:
+            assert client.esmtp_features["auth"].split() == ["EXTERNAL"]
+            assert log_in(client, "EXTERNAL", "root", "") == (535, "5.7.8 Authentication credentials invalid")
+            assert log_in(client, "EXTERNAL", "printer", "")[0] == 235
+        with connect(server.address, own.certificate, client=theirs) as client:
+            assert log_in(client, "EXTERNAL", "", "")[0] == 235
+        with connect(server.address, own.certificate) as client:
+            assert log_in(client, "EXTERNAL", "", "")[0] == 535

@@ -167,6 +167,14 @@ async def test_an_auth_line_may_have_12288_octets_and_no_other_line_may() -> Non
         assert (await client.say("AUTHENTIC " + "x" * 3000)).startswith("500 5.5.2")
 
 
+async def test_what_needs_tls_is_neither_offered_nor_taken_in_clear() -> None:
+    async with Serving(Store(), names=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "PLAIN")) as running:
+        client = await running.client()
+        assert "250 AUTH SCRAM-SHA-256 PLAIN" in await client.say("EHLO client.example")
+        assert (await client.say("AUTH SCRAM-SHA-256-PLUS")).startswith("504 ")
+        assert (await client.say("AUTH EXTERNAL =")).startswith("504 ")
+
+
 async def test_who_may_act_as_himself_may_say_so() -> None:
     async with Serving(Store()) as running:
         assert (await (await running.greeted()).say(plain("alice", "wonderland", "alice"))).startswith("235 ")

@@ -12,17 +12,21 @@ from penstock.wire.sasl import mechanisms
 from penstock.wire.sasl.base import UNBOUND, ChannelBindings
 from penstock.wire.sasl.mechanisms import Login
 
+from .certificates import Certificate
 
-def connect(address: tuple[str, int], ca_file: Path | None = None, name: str = "mx.example.com") -> smtplib.SMTP:
-    """A session that has said EHLO, within TLS when there is a certificate to trust."""
-    client = smtplib.SMTP(*address, local_hostname="client.example", timeout=30)
-    client.ehlo()
+
+def connect(address: tuple[str, int], ca_file: Path | None = None, client: Certificate | None = None) -> smtplib.SMTP:
+    """A session that has said EHLO, within TLS when there is a certificate to trust, and with one of the client's own."""
+    session = smtplib.SMTP(*address, local_hostname="client.example", timeout=30)
+    session.ehlo()
     if ca_file is not None:
         context = ssl.create_default_context(cafile=str(ca_file))
         context.check_hostname = False
-        client.starttls(context=context)
-        client.ehlo()
-    return client
+        if client is not None:
+            context.load_cert_chain(client.certificate, client.key)
+        session.starttls(context=context)
+        session.ehlo()
+    return session
 
 
 def end_point(client: smtplib.SMTP) -> ChannelBindings:

@@ -9,6 +9,7 @@ a BDAT whose size cannot be read.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 from ...errors import LocalProtocolError, RemoteProtocolError
@@ -24,6 +25,8 @@ from .state import MOVES, State
 
 # The first octet of a TLS record with a ClientHello (RFC 8446 §5.1).
 _TLS = "\x16"
+# The verb as a lenient server would read it: "BDAT" with a tab or NUL behind it is followed by octets all the same.
+_FIRST_WORD = re.compile(r"[\s\x00-\x1f]*([A-Za-z]+)")
 _WAITING = frozenset({State.CONNECTED, State.SECURING})
 
 
@@ -144,7 +147,7 @@ class ServerParser:
         try:
             return self._input.take_line(limits.command_line)
         except RemoteProtocolError:
-            # RFC 4954 §4: "the maximum length of AUTH command lines is 12288 octets"; found out only about a line that is too long for others.
+            # RFC 4954 §4 gives the lines of AUTH 12288 octets; found out only about a line that is too long for others.
             if not self._scope.offer.mechanisms or not self._input.begins(b"AUTH "):
                 raise
             return self._input.take_line(limits.dialogue_line)
@@ -210,7 +213,8 @@ class ServerParser:
         """Refuses a line by itself, and hangs up when there is no point in going on."""
         reply = Reply(error.code, error.enhanced, error.text)
         reason: Reason | None = None
-        verb = line.partition(" ")[0].upper()
+        found = _FIRST_WORD.match(line)
+        verb = found[1].upper() if found else ""
         self._errors += reply.is_permanent
         if verb in CROSS_PROTOCOL or line.startswith(_TLS):
             # Of a TLS hello there is no line: what is shown of it must not depend on how much of it came.
