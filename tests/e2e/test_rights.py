@@ -71,6 +71,16 @@ def test_a_number_is_a_user_and_a_group_may_be_named(folder: Path) -> None:
         assert set(_status(server.workers[0])["Groups"].split()) <= {"8"}
 
 
+def test_the_group_that_may_hand_in_mail_reaches_the_control_sockets(folder: Path) -> None:
+    """Though the server's user is no member of it otherwise: only a member may give it the folder."""
+    with RightsServer(folder, server='submit_group = "mail"\n') as server:
+        assert (folder / "run").stat().st_gid == 8
+        assert stat.S_IMODE((folder / "run").stat().st_mode) == 0o710
+        (found,) = (path.stat() for path in (folder / "run").glob("*.sock"))
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (SOMEBODY, 8, 0o660)
+        _send(server)
+
+
 def test_a_secret_that_only_root_may_read_is_kept_for_a_worker_that_comes_back(folder: Path) -> None:
     """The file of a route's password is read while the server is root; no copy of it is on the disk, or open to others."""
     secret = folder / "password"
