@@ -9,11 +9,30 @@ import random
 from pathlib import Path
 
 import pytest
-
 from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
-SPICE = [b"\r\n", b"\r", b"\n", b"\0", b"\xff", b".", b"\r\n.\r\n", b'"', b"\\", b"<", b">", b"=?", b"?=", b"(", b"*", b":", b" ", b"\t", b"x" * 300]
+SPICE = [
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\0",
+    b"\xff",
+    b".",
+    b"\r\n.\r\n",
+    b'"',
+    b"\\",
+    b"<",
+    b">",
+    b"=?",
+    b"?=",
+    b"(",
+    b"*",
+    b":",
+    b" ",
+    b"\t",
+    b"x" * 300,
+]
 
 
 def inputs(target: str) -> list[Path]:
