@@ -8,6 +8,7 @@ from penstock.events import (
     Accepted,
     Auth,
     Connecting,
+    Credentials,
     Delivered,
     Ehlo,
     EndOfData,
@@ -24,7 +25,7 @@ from penstock.events import (
     Submission,
     Verb,
 )
-from penstock.verdicts import Authenticated, Bounce, Defer, Discard, Disconnect, Reject, Respond, Rewrite, RouteTo, TreatAs, Verdict
+from penstock.verdicts import Authenticated, Bounce, Defer, Discard, Disconnect, Keys, Reject, Respond, Rewrite, RouteTo, TreatAs, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,12 @@ class Everything(Sink[Settings]):
     @on(Auth, mechanism="X-OTP")
     async def authenticate(self, event: Auth) -> Authenticated | Reject:
         return Authenticated((await event.challenge(b"User:")).decode())
+
+    @on(Credentials)
+    async def known(self, event: Credentials) -> Authenticated | Keys | Reject | None:
+        if event.kind == "keys":
+            return Keys.of(event.user, "wonderland", event.mechanism)
+        return Authenticated(event.user) if event.password == "wonderland" else None
 
     @on(SessionStart)
     async def ask(self, event: SessionStart) -> None:
