@@ -19,6 +19,7 @@ from penstock.events.rule import compile_match
 from penstock.events.work import MessageWork, SessionWork
 from penstock.mail.envelope import MailParameters
 from penstock.mail.reply import Reply
+from penstock.wire.tls import TlsFacts
 
 HARNESS = Harness([])
 
@@ -133,8 +134,8 @@ def test_each_condition_of_a_message_holds_when_it_should(match: Match, yes: dic
 @pytest.mark.parametrize(
     ("match", "yes", "no"),
     [
-        (Match(tls=True), {"tls": "TLSv1.3"}, {"tls": ""}),
-        (Match(tls=False), {"tls": ""}, {"tls": "TLSv1.3"}),
+        (Match(tls=True), {"tls": TlsFacts("TLSv1.3")}, {"tls": None}),
+        (Match(tls=False), {"tls": None}, {"tls": TlsFacts("TLSv1.3")}),
         (Match(helo="client.example"), {"helo": "CLIENT.example"}, {"helo": "x.client.example"}),
         (Match(listener=["mx", "mx2"]), {"listener": "mx2"}, {"listener": "mx3"}),
         (Match(client="2001:db8::/32"), {"client_ip": "2001:db8::9"}, {"client_ip": "192.0.2.1"}),

@@ -14,6 +14,7 @@ from penstock.events.catalog import AuthenticatedReport as Authenticated
 from penstock.events.event import Event
 from penstock.events.work import MessageWork, Scope
 from penstock.mail.envelope import Envelope, MailParameters
+from penstock.wire.tls import CertificateFacts, TlsFacts
 
 
 def _message() -> MessageWork:
@@ -32,7 +33,11 @@ def _message() -> MessageWork:
 
 
 def _event(harness: Isolated, cls: type[Event]) -> Event:
-    session = session_work(user="alice", tls="TLSv1.3", client_name="client.example")
+    session = session_work(
+        user="alice",
+        tls=TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, certificate=CertificateFacts("CN=x", names=("x",)), verified=True),
+        client_name="client.example",
+    )
     session.states = {"sink0": {"known": [1]}}
     if cls is Auth:
         return Auth(harness.facts(_message(), session), "X-TEST", b"\x00first", Client())  # type: ignore[arg-type]

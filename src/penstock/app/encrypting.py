@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..config import Config
 from ..config.listening import ListenerTable
@@ -37,8 +38,8 @@ class Encryption:
         self.serving = {listener.name: self._serving(config, listener) for listener in config.listeners}
 
     def _serving(self, config: Config, listener: ListenerTable) -> TlsServing | None:
-        policy = tls_policy(config.tls, listener)
-        if policy == "none":
+        serving = pretended(config, listener)
+        if serving is None:
             return None
         rules = TlsRules(
             minimum=config.tls.minimum,
@@ -51,8 +52,7 @@ class Encryption:
             kept = self._kept[files, rules] = self._kept.get((files, rules)) or Certificates(files, rules)
         except ConfigError as error:
             raise ConfigError(f"{config.path}: {error.where}", error.what, error.hint) from None
-        required = policy in ("require", "implicit")
-        return TlsServing(kept, implicit=policy == "implicit", required=required, handshake=float(config.tls.handshake))
+        return replace(serving, certificates=kept)
 
     def certificates(self) -> list[tuple[str, Certificate]]:
         """All certificates, with their files, each once."""
@@ -95,6 +95,15 @@ class Encryption:
                 log.error("certificate has expired", file=path, names=list(certificate.facts.names))
             else:
                 log.warning("certificate expires soon", file=path, names=list(certificate.facts.names), days=_days(certificate, now))
+
+
+def pretended(config: Config, listener: ListenerTable) -> TlsServing | None:
+    """What a listener does with TLS, without certificates: enough for a network within the process, where nothing is read."""
+    policy = tls_policy(config.tls, listener)
+    if policy == "none":
+        return None
+    required = policy in ("require", "implicit")
+    return TlsServing(None, implicit=policy == "implicit", required=required, handshake=float(config.tls.handshake))
 
 
 def expiry_warnings(certificates: Iterable[tuple[str, Certificate]], now: float, before: float) -> list[str]:

@@ -109,6 +109,11 @@ def _helo(patterns: Strings) -> Test:
     return _from_session("helo", lambda value: any(test(value.lower()) for test in tests))
 
 
+def _tls(wanted: bool) -> Test:
+    # None is what a session in clear has, so it is no reason not to ask.
+    return lambda event: event.facts.session is not None and (event.facts.session.tls is not None) == wanted
+
+
 def _client(networks: Strings) -> Test:
     parsed = [ip_network(network, strict=False) for network in many(networks)]
 
@@ -225,7 +230,7 @@ _COMPILERS: dict[str, Callable[[Any], Test]] = {
     "listener": _text("listener"),
     "authenticated": lambda wanted: _from_session("user", lambda value: bool(value) == wanted),
     "user": _text("user"),
-    "tls": lambda wanted: _from_session("tls", lambda value: bool(value) == wanted),
+    "tls": _tls,
     "direction": _one_of("direction", ("in", "out", "internal")),
     "origin": _one_of("origin", ("smtp", "submission-api", "pickup", "milter", "dsn", "sink")),
     "size": _size,

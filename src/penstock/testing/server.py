@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..app.building import Ways, transport_settings
-from ..app.encrypting import Encryption
+from ..app.encrypting import pretended
 from ..app.generations import starting, stopping
 from ..app.listening import smtp_settings
 from ..app.node import Node
@@ -164,7 +164,7 @@ class InProcess:
             listener: the name of the listener.
         """
         table = next(one for one in self.config.listeners if one.name == listener)
-        settings = smtp_settings(self.config, table, self.bindings, Encryption(self.config).serving[listener])
+        settings = smtp_settings(self.config, table, self.bindings, pretended(self.config, table))
         here = (table.address.host, table.address.port)
         return self._context.copy().run(self._connected, protocol, client, here, settings)
 

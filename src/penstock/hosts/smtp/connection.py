@@ -230,6 +230,9 @@ class Connection(asyncio.Protocol):
         """From here on all octets are of TLS: first of a handshake, which has a time of its own."""
         assert self.settings.tls is not None
         self.flush()
+        if self.settings.tls.certificates is None:
+            self._tls.pretend()
+            return
         self.layer = TlsLayer(self.settings.tls.certificates, self._tls)
         self.clock.handshake(self.settings.tls.handshake)
 

@@ -24,13 +24,14 @@ class TlsServing:
     """What a listener does with TLS.
 
     Args:
-        certificates: which certificate goes to whom; it is asked for each session, so that new files are taken up.
+        certificates: which certificate goes to whom; it is asked for each session, so that new files are taken up. None in a network within
+            the process, as tests and replays have it: there are no handshakes, and sessions only count as secured.
         implicit: TLS begins with the first octet (RFC 8314), not with STARTTLS.
         required: nothing but greetings, STARTTLS, NOOP and QUIT is served without it (RFC 3207 §4).
         handshake: seconds that a handshake may take in all.
     """
 
-    certificates: Certificates
+    certificates: Certificates | None
     implicit: bool = False
     required: bool = False
     handshake: float = field(default=30.0)
