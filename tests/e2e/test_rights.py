@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import smtplib
@@ -15,7 +16,7 @@ import pytest
 from support.certificates import certificate
 from support.messages import MessageMaker
 from support.rights import SOMEBODY, RightsServer, as_root, open_folder
-from support.server import ServerFailedError
+from support.server import Server, ServerFailedError
 
 RECORDS = '[capture]\nenabled = true\nfolder = "{folder}/captures"\n\n[trace]\nsample = "100%"\nrate = 0\nfolder = "{folder}/traces"\n'
 
@@ -32,7 +33,7 @@ def _status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _send(server: RightsServer, count: int = 1) -> None:
+def _send(server: Server, count: int = 1) -> None:
     maker = MessageMaker(2000)
     messages = [maker.make() for _ in range(count)]
     with smtplib.SMTP(*server.address, timeout=20) as client:
@@ -43,7 +44,14 @@ def _send(server: RightsServer, count: int = 1) -> None:
 
 def test_no_process_of_the_server_is_root_or_can_become_root(folder: Path) -> None:
     """Real, effective, saved and file system ids, groups and capabilities of supervisor and workers are the user's."""
-    with RightsServer(folder, workers=2) as server:
+    server, before = RightsServer(folder, workers=2), os.getgroups()
+    try:
+        # As a root has them that logged in; tests in containers have none.
+        os.setgroups([0, 4, 42])
+        server.start()
+    finally:
+        os.setgroups(before)
+    with contextlib.closing(server):
         _send(server)
         for pid in (server.supervisor, *server.workers):
             found = _status(pid)

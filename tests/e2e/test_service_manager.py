@@ -101,7 +101,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def _greeted(sock: socket.socket) -> str:
-    with smtplib.SMTP(*sock.getsockname(), timeout=20) as client:
+    with smtplib.SMTP(*sock.getsockname()[:2], timeout=20) as client:
         code, text = client.ehlo("client.example")
         assert code == 250
         return text.decode()

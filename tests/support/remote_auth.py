@@ -20,7 +20,6 @@ from penstock.wire.sasl.base import (
     PlainSecret,
     Secret,
     Success,
-    Token,
 )
 from penstock.wire.sasl.scram import keys_of
 from penstock.wire.x509 import read_certificate
@@ -79,5 +78,5 @@ def _answer(asked: Ask, accounts: Mapping[str, str]) -> Answer:
         return keys_of(asked.user, expected, asked.mechanism, b"a salt of sixteen", ITERATIONS)
     if isinstance(asked, Secret):
         return PlainSecret(asked.user, expected)
-    given = asked.password if isinstance(asked, Password) else asked.token if isinstance(asked, Token) else ""
+    given = asked.password if isinstance(asked, Password) else asked.token
     return Known(asked.user) if given == expected else None
