@@ -75,6 +75,7 @@ async def test_a_user_may_send_from_addresses_of_the_own(sender: str, user: str)
         ("info@example.com", "bob"),
         ("alice@example.com", "bob@example.org"),
         ("alice@example.com", ""),
+        ("everybody@example.com", ""),
     ],
 )
 async def test_and_from_no_others(sender: str, user: str) -> None:
