@@ -183,14 +183,6 @@ async def test_an_internationalized_header_goes_to_no_server_that_cannot_have_it
         assert actions(await stand.deliver(stand.mail(content=content))) == {"a": "relayed"}
 
 
-async def test_mail_that_must_have_tls_goes_nowhere_without() -> None:
-    parameters = MailParameters(other={"REQUIRETLS": ""})
-    async with Remote() as remote, Stand(QUEUE.format(remote.port)) as stand:
-        results = await stand.deliver(stand.mail(parameters=parameters))
-        assert results[0].status == "5.7.30"
-    assert not remote.transactions
-
-
 # 8 bits.
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ..config import Config
 from ..config.limiting import LimitsTable
@@ -14,6 +14,8 @@ from ..hosts.smtp.encryption import TlsServing
 from ..hosts.smtp.guard import NO_RATES, GuardSettings, Rates
 from ..hosts.smtp.host import SessionLimits, SmtpSettings
 from ..hosts.smtp.trust import Trust
+from ..wire.smtp.extension import STANDARD
+from ..wire.smtp.extension_message import MESSAGES, SUBMISSION
 from ..wire.smtp.limits import Limits
 from ..wire.smtp.settings import ServerSettings
 from .logins import auth_serving
@@ -28,10 +30,12 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
     # One of a sink's own goes before one of the same name that ships.
     mechanisms = tuple(dict.fromkeys((*auth.mechanisms, *bindings.mechanisms)))
     wire = ServerSettings(
-        config.server.hostname, _wire_limits(limits, bindings), verbs=verbs, mechanisms=mechanisms, auth_in_clear=auth.in_clear
+        config.server.hostname, _wire_limits(limits, listener, bindings), verbs=verbs, mechanisms=mechanisms, auth_in_clear=auth.in_clear
     )
     if tls is not None:
         wire = replace(wire, starttls=not tls.implicit, tls_required=tls.required)
+    rows = (*STANDARD, *MESSAGES, *(SUBMISSION if listener.service in ("submission", "submissions") else ()))
+    wire = replace(wire, extensions=rows, without=frozenset(word.upper() for word in listener.without))
     if listener.service == "lmtp":
         wire = replace(wire, lmtp=True)
     return SmtpSettings(
@@ -43,18 +47,21 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
         tls=tls,
         auth=auth,
         hide_client=config.submission.hide_client,
-        trust=_trust(listener),
+        trust=_trust(config, listener),
         guard=_guard(limits),
     )
 
 
-def _wire_limits(table: LimitsTable, bindings: Bindings) -> Limits:
+def _wire_limits(table: LimitsTable, listener: ListenerTable, bindings: Bindings) -> Limits:
     return Limits(
         message_size=table.message_size,
         recipients=table.recipients,
         transactions=table.messages_per_session,
         errors=table.errors,
         asks_size=bool(bindings.chain(MaxMessageSize)),
+        deliver_by=int(table.deliver_by),
+        future_release=int(table.future_release) if listener.service in ("submission", "submissions") else 0,
+        no_soliciting=frozenset(word.lower() for word in listener.no_soliciting),
     )
 
 
@@ -70,15 +77,19 @@ def _session_limits(table: LimitsTable) -> SessionLimits:
     )
 
 
-def _trust(listener: ListenerTable) -> Trust:
-    return Trust(proxy=tuple(ip_network(text, strict=False) for text in listener.proxy))
+def _trust(config: Config, listener: ListenerTable) -> Trust:
+    return Trust(proxy=_networks(listener.proxy), own=_networks(config.relay.networks))
+
+
+def _networks(texts: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(text, strict=False) for text in texts)
 
 
 def _guard(table: LimitsTable) -> GuardSettings:
     rates = table.rates
     return GuardSettings(
         Rates(**rates) if rates else NO_RATES,
-        tuple(ip_network(text, strict=False) for text in table.exempt),
+        _networks(table.exempt),
         table.connections_per_network,
         table.unknown_recipients,
         float(table.banner_delay),

@@ -45,6 +45,8 @@ class LimitsTable:
         sender_messages: messages with one sender address, whoever sends them.
         exempt: addresses and networks of clients that none of these rates counts, nor unknown recipients.
         banner_delay: how long a new client waits for the banner; those who do not wait are turned away.
+        deliver_by: times below this are not taken by DELIVERBY, since nobody could keep them.
+        future_release: how long FUTURERELEASE may hold mail of users who submit it; 0 for not at all.
         early_talkers: "refuse" those who talk before the banner, when that can be seen, or "allow" it.
     """
 
@@ -73,6 +75,8 @@ class LimitsTable:
     sender_messages: Allowance = NO_LIMIT
     exempt: list[str] = field(default_factory=list)
     banner_delay: Duration = Duration(0)
+    deliver_by: Duration = Duration(0)
+    future_release: Duration = Duration(7 * 86400)
     early_talkers: Literal["refuse", "allow"] = "refuse"
 
     @property

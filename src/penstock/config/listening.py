@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError
+from ..wire.smtp.extension import STANDARD
+from ..wire.smtp.extension_message import MESSAGES, SUBMISSION
 from .securing import CertificateTable, TlsPolicy
 from .values import Endpoint
 
+_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9.:_-]{0,255}")
 # "smtp" takes mail from anybody, "submission" from our users with STARTTLS, "submissions" from them with TLS from the first octet
 # (RFC 6409, RFC 8314), "lmtp" from our own relays (RFC 2033).
 Service = Literal["smtp", "submission", "submissions", "lmtp"]
@@ -37,6 +40,8 @@ class ListenerTable:
         socket_mode: the rights of the file of a Unix socket, in octal: connecting takes the right to write.
         socket_group: its group, by name or number; "" for that of the server.
         proxy: addresses and networks of balancers: connections from there begin with a PROXY header, and are what it says.
+        without: keywords of EHLO that are not offered, such as "CHUNKING"; what they stand for is refused.
+        no_soliciting: classes of solicitation that are refused (NO-SOLICITING), such as "org.example:ADV:ADLT".
         limits: keys of ``[limits]`` that are other ones here; what is counted is counted together with the other listeners.
     """
 
@@ -50,6 +55,8 @@ class ListenerTable:
     socket_mode: str = "0660"
     socket_group: str = ""
     proxy: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
+    no_soliciting: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,3 +70,17 @@ def check_service(listener: ListenerTable, where: str) -> None:
         raise ConfigError(where, what, "leave them out, or listen on 'unix:/run/...'")
     if local and listener.proxy:
         raise ConfigError(f"{where}.proxy", "clients of a Unix socket have no address, so none is a balancer's", "leave it out")
+    check_keywords(listener.without, f"{where}.without")
+    for word in listener.no_soliciting:
+        if not _CLASS.fullmatch(word):
+            raise ConfigError(f"{where}.no_soliciting", f"{word!r} is no class of solicitation", "write one such as 'org.example:ADV'")
+
+
+def check_keywords(without: list[str], where: str) -> None:
+    """Refuses keywords that are not offered anyway, or that other keys switch off. Raises ConfigError."""
+    known = {row.keyword for row in (*STANDARD, *MESSAGES, *SUBMISSION) if row.keyword != "AUTH"}
+    for keyword in without:
+        if keyword.upper() in ("AUTH", "STARTTLS"):
+            raise ConfigError(where, f"{keyword.upper()} is not switched off here", "leave out [auth] stores, or write tls = 'none'")
+        if keyword.upper() not in known:
+            raise ConfigError(where, f"{keyword!r} is not offered anyway", f"there are: {', '.join(sorted(known))}")

@@ -8,6 +8,7 @@ answered for is kept, and marked as uncertain (RFC 1047).
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -230,7 +231,7 @@ class Courier:
         blame = True
         while attempt.left and not attempt.skipped:
             session = self._session
-            if session is None or self._is_worn(session):
+            if session is None or self._is_worn(session) or not session.serves(attempt.work):
                 await self._end_session()
                 self._begin_generation()
                 session = self._session = await self._connect(attempt)
@@ -410,7 +411,7 @@ class Courier:
 
     def _is_worn(self, session: Session) -> bool:
         """True when a session takes no further message."""
-        most = session.settings.limits.messages
+        most = min(session.settings.limits.messages, session.machine.offered.limit("MAILMAX") or sys.maxsize)
         age = session.connection.time() - self._born
         return not session.look() or self._served >= most or age >= session.settings.limits.age
 

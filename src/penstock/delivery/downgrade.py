@@ -32,16 +32,31 @@ class _Impossible(Exception):
     """There is no honest conversion."""
 
 
-def converted(content: Content) -> Content | None:
-    """The content in 7 bits; None when it cannot be converted. Reads and computes: for a thread. Raises StorageDamaged, OSError."""
+def converted(content: Content, binary: bool = False) -> Content | None:
+    """The content in 7 bits; None when it cannot be converted. Reads and computes: for a thread. Raises StorageDamaged, OSError.
+
+    Args:
+        content: the whole message.
+        binary: it came with BODY=BINARYMIME: its parts may be anything, and not a line end of theirs may be touched (RFC 3030 §3).
+    """
     if content.size > MOST:
         return None
-    ends = LineEnds()
-    data = ends.feed(content.read()) + ends.finish()
+    data = content.read()
+    if not binary:
+        ends = LineEnds()
+        data = ends.feed(data) + ends.finish()
     try:
         return MemoryContent(_entity(data, "text/plain", top=True, depth=0))
     except _Impossible:
         return None
+
+
+def _has_lines(data: bytes) -> bool:
+    """Whether octets are text of 7 bits as every server takes it: lines of at most 998 octets that end in CRLF, and no NUL."""
+    if not data.isascii() or b"\0" in data:
+        return False
+    lines = data.split(b"\r\n")
+    return all(len(line) <= 998 and b"\r" not in line and b"\n" not in line for line in lines)
 
 
 def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
@@ -53,7 +68,7 @@ def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
         top: it is a whole message, so without MIME-Version it is none of MIME.
         depth: how many parts it is within.
     """
-    if data.isascii():
+    if _has_lines(data):
         return data
     fields, offset = split_header(data)
     if not fields.isascii() or depth > _DEEPEST:
@@ -75,7 +90,7 @@ def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
         body, label = _entity(body, "text/plain", top=True, depth=depth + 1), "7bit"
     elif kind.startswith("message/"):
         raise _Impossible
-    elif kind.startswith("text/"):
+    elif kind.startswith("text/") and _ends_well(body):
         body, label = _quoted(body), "quoted-printable"
     else:
         body, label = base64.encodebytes(body).replace(b"\n", b"\r\n"), "base64"
@@ -106,6 +121,12 @@ def _between(data: bytes, inside: bool, default: str, depth: int) -> bytes:
         return data[:2] + _entity(data[2:], default, top=False, depth=depth + 1)
     # Preamble and epilogue are "to be ignored" by everybody.
     return _ABOVE.sub(b"?", data)
+
+
+def _ends_well(body: bytes) -> bool:
+    """Whether each CR and LF is part of a line end: quoted-printable of others would be read as line ends."""
+    ends = body.count(b"\r\n")
+    return body.count(b"\r") == ends and body.count(b"\n") == ends
 
 
 def _quoted(body: bytes) -> bytes:

@@ -28,6 +28,7 @@ class Parcel(NamedTuple):
         eight_bit: it has octets above 127.
         clean: every CR and LF in it is part of a CRLF.
         utf8: its header needs SMTPUTF8.
+        binary: it may have no lines at all, as it came with BODY=BINARYMIME.
     """
 
     content: Content
@@ -35,14 +36,16 @@ class Parcel(NamedTuple):
     eight_bit: bool
     clean: bool
     utf8: bool
+    binary: bool = False
 
-    def facts(self, utf8: bool) -> Facts:
+    def facts(self, utf8: bool, age: float = 0.0) -> Facts:
         """For MAIL.
 
         Args:
             utf8: a recipient needs SMTPUTF8.
+            age: seconds since the message was received.
         """
-        return Facts(self.content.size, self.eight_bit, self.utf8 or utf8)
+        return Facts(self.content.size, self.eight_bit, self.utf8 or utf8, age, self.binary)
 
 
 async def examine(work: MessageWork, content: Content | None = None) -> Parcel:
@@ -54,10 +57,12 @@ async def examine(work: MessageWork, content: Content | None = None) -> Parcel:
 
     Raises: StorageDamaged, OSError.
     """
+    # What was put in its place was converted, and has lines.
+    binary = content is None and work.record.envelope.parameters.body == "BINARYMIME"
     content = content or content_of(work)
     if not content.in_memory:
-        return await asyncio.to_thread(_examine, work, content)
-    return _examine(work, content)
+        return await asyncio.to_thread(_examine, work, content, binary)
+    return _examine(work, content, binary)
 
 
 def content_of(work: MessageWork) -> Content:
@@ -66,13 +71,13 @@ def content_of(work: MessageWork) -> Content:
     return with_edits(work.record, work.content)
 
 
-def _examine(work: MessageWork, content: Content) -> Parcel:
+def _examine(work: MessageWork, content: Content, binary: bool) -> Parcel:
     data = content.read() if content.size <= SMALL else None
     if data is not None:
         eight_bit, clean = not data.isascii(), _is_clean(data)
     else:
         eight_bit, clean = _look_through(content)
-    return Parcel(content, data, eight_bit, clean, eight_bit and _needs_utf8(work))
+    return Parcel(content, data, eight_bit, clean, eight_bit and _needs_utf8(work), binary)
 
 
 def _look_through(content: Content) -> tuple[bool, bool]:

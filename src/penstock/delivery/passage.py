@@ -14,6 +14,7 @@ from ..events.outbound import BeforeData, MessageStart, PerRecipient
 from ..events.verdict_transit import Skip
 from ..events.work import MessageWork
 from ..mail.envelope import Recipient
+from ..mail.message import began
 from ..wire.smtp.client_parameters import Built, Needs, mail_command, rcpt_command
 from ..wire.smtp.outgoing import Mail, Rcpt, edited
 from .attempt import Attempt
@@ -26,6 +27,9 @@ from .session import Session
 _FAILURES = (
     (Needs.UTF8, "5.6.7", "the message needs SMTPUTF8, which the server does not offer"),
     (Needs.SIZE, "5.3.4", "the message is larger than the server takes"),
+    (Needs.TLS, "5.7.30", "the message requires TLS all the way (REQUIRETLS), which the server does not promise"),
+    (Needs.DELIVER_BY, "5.3.3", "the message is to be returned rather than late (DELIVERBY), and the server does not know how"),
+    (Needs.LATE, "5.4.7", "the message could not be delivered in the time that its sender set (DELIVERBY)"),
 )
 
 
@@ -158,7 +162,8 @@ class Passage:
         # One recipient beyond ASCII makes the whole an internationalized message, where that can be said (RFC 6531 §3.4).
         wide = "SMTPUTF8" in offered and not all(r.address.is_ascii for r in self.attempt.left)
         try:
-            return mail_command(envelope.sender, envelope.parameters, self.parcel.facts(wide), offered)
+            age = self.session.context.server.now() - began(self.hop.record)
+            return mail_command(envelope.sender, envelope.parameters, self.parcel.facts(wide, age), offered)
         except LocalProtocolError as error:
             self.attempt.fail(list(self.attempt.left), "5.1.7", str(error))
             return None
@@ -177,7 +182,7 @@ class Passage:
     async def _meet_needs(self, built: Built[Mail]) -> bool:
         """Looks at what the server does not offer; False when that ends the message here."""
         attempt, session = self.attempt, self.session
-        if Needs.EIGHT_BIT in built.unmet and session.settings.eight_bit != "send":
+        if Needs.BINARY in built.unmet or (Needs.EIGHT_BIT in built.unmet and session.settings.eight_bit != "send"):
             if not await self._convert(list(attempt.left)):
                 return False
             rebuilt = self._build()
@@ -189,11 +194,11 @@ class Passage:
             if need in built.unmet:
                 attempt.fail(list(attempt.left), status, text)
                 return False
-        if "REQUIRETLS" in self.hop.record.envelope.parameters.other and ("REQUIRETLS" in built.dropped or not session.remote.tls):
-            # RFC 8689 §4.2.1: the message is returned with 5.7.30 rather than sent on without the promise.
-            attempt.fail(list(attempt.left), "5.7.30", "the message requires TLS (REQUIRETLS), which the server does not support")
+        if self.hop.record.envelope.parameters.requiretls and not (session.remote.tls is not None and session.remote.tls.verified):
+            # RFC 8689 §4.2.1; a connection that was made for it has one, unless a sink wanted it otherwise.
+            attempt.fail(list(attempt.left), "5.7.30", "the message requires TLS whose certificate holds (REQUIRETLS)")
             return False
-        if session.settings.bare_newlines == "refuse" and not self.parcel.clean:
+        if session.settings.bare_newlines == "refuse" and not self.parcel.clean and not self.parcel.binary:
             attempt.fail(list(attempt.left), "5.6.0", "the content has a CR or LF that is not part of a line end")
             return False
         self.mail = built.command
@@ -201,13 +206,15 @@ class Passage:
 
     async def _convert(self, recipients: list[Recipient]) -> bool:
         """Converts the content to 7 bits; False when that cannot be done, and the recipients' mail is returned (RFC 6152 §3)."""
-        if self.session.settings.eight_bit == "send":
+        binary = self.parcel.binary
+        if self.session.settings.eight_bit == "send" and not binary:
             return True
         content = None
-        if self.session.settings.eight_bit == "convert":
-            content = await asyncio.to_thread(converted, self.parcel.content)
+        if self.session.settings.eight_bit != "bounce":
+            content = await asyncio.to_thread(converted, self.parcel.content, binary)
         if content is None:
-            self.attempt.fail(recipients, "5.6.3", "the content has octets above 127, and the server does not offer 8BITMIME")
+            text = "the content is binary" if binary else "the content has octets above 127"
+            self.attempt.fail(recipients, "5.6.3", f"{text}, and the server does not offer {'BINARYMIME' if binary else '8BITMIME'}")
             return False
         self.parcel = await examine(self.hop, content)
         return True

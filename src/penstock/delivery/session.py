@@ -35,6 +35,11 @@ class Session(Exchange):
 
     tls_level: TlsLevel = "may"
 
+    def serves(self, message: MessageWork) -> bool:
+        """Whether a message may go over this session, which was made for another one (RFC 8689 §4.2.1)."""
+        tls = self.remote.tls
+        return not message.record.envelope.parameters.requiretls or (tls is not None and tls.verified)
+
     async def connecting(self, target: Target, message: MessageWork) -> Trouble | None:
         """Chooses where to connect to, and asks the sinks about it (Connecting).
 
@@ -45,6 +50,8 @@ class Session(Exchange):
         settings = self.settings
         self.target = target
         self.tls_level = settings.tls.level
+        if message.record.envelope.parameters.requiretls:
+            self.tls_level = "verify"
         address = target.path or target.address
         self.place = Place(address, target.port, settings.source.towards(address) if not target.path else "")
         self._describe()

@@ -133,7 +133,7 @@ class Transaction:
         most = session.settings.limits.recipients
         most = min(most, session.machine.offered.limit("RCPTMAX") or most)
         sent = False
-        for recipient in self._attempt.left[:most]:
+        for recipient in self._within_domains(self._attempt.left[:most]):
             if self._ended or session.over:
                 break
             command = await passage.rcpt(recipient)
@@ -145,6 +145,14 @@ class Transaction:
         grouped = sent and not alone and not self._ended and session.machine.send_if_it_may(Data())
         await self._settle()
         return grouped
+
+    def _within_domains(self, recipients: list[Recipient]) -> list[Recipient]:
+        """Those of so many domains as the server takes in one transaction (RFC 9422 §4.3); the others come in a further one."""
+        most = self._session.machine.offered.limit("RCPTDOMAINMAX")
+        if not most:
+            return recipients
+        first = list(dict.fromkeys(recipient.address.domain for recipient in recipients))[:most]
+        return [recipient for recipient in recipients if recipient.address.domain in first]
 
     async def _data(self) -> None:
         session = self._session
@@ -174,9 +182,9 @@ class Transaction:
 
     @property
     def _chunked(self) -> bool:
-        """Whether the content goes as BDAT; not with a bare CR or LF, since its octets go as they are."""
-        session = self._session
-        return session.settings.chunking and "CHUNKING" in session.machine.offered and self._passage.parcel.clean
+        """Whether the content goes as BDAT; not with a bare CR or LF, since its octets go as they are, but always where it is binary."""
+        session, parcel = self._session, self._passage.parcel
+        return parcel.binary or (session.settings.chunking and "CHUNKING" in session.machine.offered and parcel.clean)
 
     async def _settle(self) -> None:
         """Takes all answers, and sends again what sinks want sent again."""

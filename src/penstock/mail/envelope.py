@@ -56,11 +56,19 @@ class MailParameters(msgspec.Struct):
 
     Args:
         size: SIZE in octets, or None (RFC 1870 §6).
-        body: "7BIT", "8BITMIME", or "" when not given (RFC 6152).
+        body: "7BIT", "8BITMIME", "BINARYMIME", or "" when not given (RFC 6152, RFC 3030).
         smtputf8: SMTPUTF8 was given (RFC 6531 §3.4).
         ret: "FULL", "HDRS" or "" (RFC 3461 §4.3).
         envid: ENVID, decoded, or "" (RFC 3461 §4.4).
         other: further parameters as they came, by upper-case name.
+        requiretls: it may only travel within TLS whose certificate holds, to servers that promise the same (RFC 8689).
+        by: seconds from its arrival within which it is to be delivered, or None (RFC 2852); below 0 it is late already.
+        by_mode: "R" to return it when that is over, "N" to tell the sender and go on, "" without ``by``.
+        by_trace: the sender wants to hear of each relay on the way.
+        hold_for: seconds for which it is kept before anybody tries to deliver it, or None (RFC 4865).
+        hold_until: until when, as a date and time of RFC 3339 in UTC, or "".
+        priority: from -9 to 9, or None when nobody said (RFC 6710).
+        solicit: classes of solicitation that the sender says it is of, in lower case (RFC 3865).
     """
 
     size: int | None = None
@@ -69,10 +77,18 @@ class MailParameters(msgspec.Struct):
     ret: str = ""
     envid: str = ""
     other: dict[str, str] = {}
+    requiretls: bool = False
+    by: int | None = None
+    by_mode: str = ""
+    by_trace: bool = False
+    hold_for: int | None = None
+    hold_until: str = ""
+    priority: int | None = None
+    solicit: frozenset[str] = frozenset()
 
     def copy(self) -> MailParameters:
         """A copy that shares nothing changeable with this one."""
-        return MailParameters(self.size, self.body, self.smtputf8, self.ret, self.envid, dict(self.other))
+        return msgspec.structs.replace(self, other=dict(self.other))
 
 
 class Envelope(msgspec.Struct):

@@ -127,7 +127,9 @@ def _most(kind: Kind, facts: ReportFacts, settings: ReportSettings) -> int:
     RFC 3461 §4.3: "If no RET parameter is supplied, the MTA MAY return either the headers of the message or the entire message for any DSN
     containing indication of failed deliveries"; in others "only the headers of the message should be returned".
     """
-    return settings.return_full if kind == "failed" and facts.about.envelope.parameters.ret != "HDRS" else 0
+    # RFC 8689 §5: what must not travel without TLS does not return without it either.
+    parameters = facts.about.envelope.parameters
+    return settings.return_full if kind == "failed" and parameters.ret != "HDRS" and not parameters.requiretls else 0
 
 
 def _words(facts: ReportFacts, reported: list[Reported], back: Returned) -> Words:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from ..mail.address import Address
 from ..mail.envelope import Recipient
-from ..mail.message import MessageRecord
+from ..mail.message import MessageRecord, began
 from ..mail.report import Kind, Reported, wants_report
 from ..mail.report_fields import Action as Done
 from ..mail.report_part import safe
 from ..queue.policy import Policies
 from .notices import Due
 from .outcome import Action, Result
+from .times import for_message, is_returned_by_request
 
 _FORWARDS, _REROUTES = "penstock.forwards", "penstock.reroutes"
 # Forwarding from one local address to the next, or rerouting from one queue to the next, this often is a loop.
@@ -68,13 +69,13 @@ def judge(record: MessageRecord, results: Iterable[Result], policies: Policies, 
     judged = Judged([_final(record, result, policies, now) for result in results])
     for result in judged.results:
         recipient = result.recipient
-        policy = policies.of(recipient.address.domain)
+        policy = for_message(policies.of(recipient.address.domain), record)
         if result.action is Action.DEFERRED:
-            due = policy.next_notice(record.received, record.told)
+            due = policy.next_notice(began(record), record.told)
             if due is not None and due <= now:
                 judged.told = True
                 if wants_report(recipient, "delayed"):
-                    until = record.received + policy.expire
+                    until = began(record) + policy.expire
                     judged.reported("delayed").append(_reported(result, "delayed", tried, until))
         elif result.action in _KINDS and _is_reported(record, result):
             kind, done = _KINDS[result.action]
@@ -124,11 +125,14 @@ def _forwarded(old: Recipient, address: Address, notify: frozenset[str], orcpt: 
 def _final(record: MessageRecord, result: Result, policies: Policies, now: float) -> Result:
     """The result, or what it is in truth: too late, or a loop."""
     if result.action is Action.DEFERRED:
-        if now - record.received < policies.of(result.recipient.address.domain).expire:
+        policy = policies.of(result.recipient.address.domain)
+        if now - began(record) < for_message(policy, record).expire:
             return result
         said = reason_of(result) or result.recipient.reason
-        text = "The message could not be delivered for too long" + (f"; last: {said}" if said else "")
-        return replace(result, action=Action.EXPIRED, status="4.4.7", text=text)
+        asked = is_returned_by_request(record, policy)
+        text = "The message could not be delivered " + ("in the time that its sender set" if asked else "for too long")
+        # RFC 2852 §5: "the status code 5.4.7 (delivery time expired)".
+        return replace(result, action=Action.EXPIRED, status="5.4.7" if asked else "4.4.7", text=text + (f"; last: {said}" if said else ""))
     if result.action is Action.FORWARDED and _times(result.recipient, _FORWARDS) >= MAX_FORWARDS:
         return replace(result, action=Action.FAILED, status="5.4.6", text="The address is forwarded in a loop")
     if result.action is Action.REROUTED and _times(result.recipient, _REROUTES) >= MAX_FORWARDS:

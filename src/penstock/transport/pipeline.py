@@ -151,6 +151,10 @@ class Transport:
         if not going_on:
             self.scheduler.forget(work.record.id)
             return
+        if work.record.release > self._parts.server.now():
+            self.scheduler.forget(work.record.id)
+            self.scheduler.soon(work.record.release)
+            return
         self.scheduler.offer(work)
         if len(ids) > 1:
             self.scheduler.soon(self._parts.server.now())
@@ -232,4 +236,5 @@ class Transport:
 
 
 def _entry(work: MessageWork, held: str) -> Entry:
-    return Entry(work.record.id, Stage.SUBMITTED.value, encode_record(work.record), work.content_id, "", 0.0, held)
+    # RFC 4865: before its time not even the sinks of transport see it.
+    return Entry(work.record.id, Stage.SUBMITTED.value, encode_record(work.record), work.content_id, "", work.record.release, held)

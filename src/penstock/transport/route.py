@@ -43,6 +43,16 @@ Key = tuple[str, str]
 Decisions = dict[Key, Verdict]
 
 
+def class_of(work: MessageWork) -> str:
+    """The class that a message's priority gives it where routing gives it none (RFC 6710): urgent mail waits behind no other, bulk may.
+
+    A class has queues of its own, with sessions of their own. Rejected: an order within one queue, in which what is slow to deliver still
+    keeps the urgent waiting, and which would have to be sorted while most of it is on disk.
+    """
+    priority = work.record.envelope.parameters.priority or 0
+    return "urgent" if priority > 0 else "bulk" if priority < 0 else ""
+
+
 @dataclass(slots=True)
 class Share:
     """The part of a message that goes into one queue."""
@@ -138,8 +148,9 @@ class Router:
             verdict = decisions[key]
             if isinstance(verdict, RouteTo):
                 hop = as_next_hop(verdict.next_hop)
-                queue = self._local_queue(key[0]) if hop.kind == "local" else hop.queue(verdict.message_class)
-                share = shares.queues.setdefault(queue, Share(queue, verdict.message_class, verdict.schedule))
+                chosen = verdict.message_class or class_of(work)
+                queue = self._local_queue(key[0]) if hop.kind == "local" else hop.queue(chosen)
+                share = shares.queues.setdefault(queue, Share(queue, chosen, verdict.schedule))
                 share.recipients += members
             elif isinstance(verdict, Hold):
                 shares.held.setdefault(verdict.reason or "held", []).extend(members)

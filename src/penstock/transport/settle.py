@@ -23,7 +23,7 @@ from ..events.reports import Step as Tracking
 from ..events.work import MessageWork
 from ..mail.content import Content
 from ..mail.envelope import Recipient
-from ..mail.message import MessageRecord, decode_record, encode_record
+from ..mail.message import MessageRecord, began, decode_record, encode_record
 from ..queue.policy import Policies
 from ..storage.base import Change, Entry, Put, Remove
 from .judge import Judged, judge, moved, needs_no_report, reason_of
@@ -31,6 +31,7 @@ from .notices import Drafted, Notices, NoticeSettings
 from .outcome import Action, Result
 from .stage import Stage
 from .tell import Teller, names_of
+from .times import for_message
 
 if TYPE_CHECKING:
     from .parts import Shop
@@ -122,9 +123,11 @@ class Settler:
             due: when it is tried next, in seconds since 1970; what is to be tried after its time is over is not given up before.
         """
         now = self._parts.server.now()
-        for policy in {self._policies.of(recipient.address.domain) for recipient in record.envelope.recipients}:
-            expires = record.received + policy.expire
-            notice = policy.next_notice(record.received, record.told)
+        since = began(record)
+        for domain in {recipient.address.domain for recipient in record.envelope.recipients}:
+            policy = for_message(self._policies.of(domain), record)
+            expires = since + policy.expire
+            notice = policy.next_notice(since, record.told)
             if (expires <= now and due <= max(expires, now)) or (notice is not None and notice <= now < expires):
                 return True
         return False
@@ -246,8 +249,8 @@ class Settler:
         if result.after is not None:
             return trial.now + max(result.after.total_seconds(), 0.0)
         record = trial.work.record
-        policy = self._policies.of(result.recipient.address.domain)
-        due = policy.next_due(record.id, record.deferrals, record.received, trial.now)
+        policy = for_message(self._policies.of(result.recipient.address.domain), record)
+        due = policy.next_due(record.id, record.deferrals, began(record), trial.now)
         return trial.now if due is None else due
 
     def _unserved(self, work: MessageWork, judged: Judged) -> list[Recipient]:

@@ -11,24 +11,26 @@ from collections.abc import Sequence
 
 from ...events import verdict as v
 from ...events.dispatch import Outcome
-from ...mail.envelope import Envelope, Recipient
+from ...events.work import MessageWork
+from ...mail.envelope import Recipient
 from ...mail.reply import Reply
 from ...transport.refused import refused_route
 
 Refused = tuple[Recipient, v.Reject | v.Defer, str]
 
 
-def one_for_all(refused: Sequence[Refused], envelope: Envelope) -> Outcome | None:
+def one_for_all(refused: Sequence[Refused], message: MessageWork) -> Outcome | None:
     """What a client hears that takes one reply for all, when it is a refusal; else those that were refused are back in the envelope.
 
     Args:
         refused: who was refused, how, and by which binding.
-        envelope: of the message, without them.
+        message: the message without them.
     """
+    envelope = message.record.envelope
     later = next(((verdict, by) for _, verdict, by in refused if isinstance(verdict, v.Defer)), None)
     if later is not None:
         return Outcome(*later)
-    if not envelope.recipients:
+    if not envelope.recipients and not message.forks:
         _, verdict, by = refused[0]
         return Outcome(verdict, by)
     for recipient, verdict, _ in refused:

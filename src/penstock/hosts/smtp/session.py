@@ -22,8 +22,8 @@ from ...wire.smtp import happening as wire
 from ...wire.smtp.command import CROSS_PROTOCOL
 from .guard import EARLY
 from .login import must_log_in, on_auth
-from .received import Protocol
 from .promises import keep_promises, offered_now
+from .received import Protocol
 from .starttls import on_starttls
 from .transaction import Transaction
 

@@ -22,6 +22,7 @@ from ...wire.smtp import happening as wire
 from .each import Refused, one_for_all, one_for_each
 from .guard import is_unknown
 from .intake import Intake
+from .promises import refuses_header
 from .received import received_field
 
 if TYPE_CHECKING:
@@ -48,12 +49,15 @@ class Transaction:
 
     __slots__ = (
         "_any_size", "_early", "_failure", "_header_wanted", "_intake", "_named", "_refused", "_seam", "_session", "message", "receiving",
+        "welcome",
     )  # fmt: skip
 
     def __init__(self, session: SmtpSession, message: MessageWork) -> None:
         self._session = session
         self.message = message
         self.receiving = False
+        # What MAIL is answered with, where that is more than usual.
+        self.welcome: Reply | None = None
         self._intake: Intake | None = None
         self._early: Outcome | None = None
         self._failure: Reply | None = None
@@ -61,7 +65,7 @@ class Transaction:
         self._seam = b""
         # Where the client takes a reply for each recipient: who was named by each accepted RCPT.
         self._named: list[str] = []
-        self._refused: list[Refused] = []
+        self._refused: tuple[Refused, ...] = ()
         self._any_size = not session.connection.settings.wire.limits.asks_size
 
     def too_big(self, size: int) -> bool:
@@ -252,6 +256,9 @@ class Transaction:
         record.size = content.size
         if self._is_looping(content):
             return self._settle(Outcome(_LOOPING, "server"))
+        unwanted = self._solicits()
+        if unwanted is not None:
+            return self._settle(unwanted)
         chain = session.bindings.chain(events.EndOfData)
         if not chain:
             return self._settle(PROCEED)
@@ -262,6 +269,12 @@ class Transaction:
             return self._settle(outcome)
 
         return session.ask(event, chain, settle)
+
+    def _solicits(self) -> Outcome | None:
+        session = self._session
+        if not session.connection.settings.wire.limits.no_soliciting:
+            return None
+        return refuses_header(session, [field.plain for field in self.message.section().named("Solicitation")])
 
     def _is_looping(self, content: Content) -> bool:
         """RFC 5321 §6.3: counting Received fields "has proven to be an effective, although rarely optimal, method" of finding loops."""
@@ -274,6 +287,11 @@ class Transaction:
         if self._refused and (outcome.verdict is None or isinstance(outcome.verdict, v.Discard | v.Quarantine)):
             outcome = self._refuse_some(outcome)
         verdict = outcome.verdict
+        if message.forks and not message.record.envelope.recipients:
+            # Sinks moved all recipients to copies: the first of them takes the message's place.
+            first, *others = message.forks
+            message.forks, first.forks = [], [*others, *first.forks]
+            message = self.message = first
         if session.refused(outcome, END_OF_DATA):
             session.end_transaction()
         elif isinstance(verdict, v.Discard) or not message.record.envelope.recipients:
@@ -299,7 +317,7 @@ class Transaction:
             session.note_refusal(f"{END_OF_DATA} for <{recipient.original}>", verdict.reply, by)
         if session.machine.answers_each:
             return outcome
-        return one_for_all(self._refused, self.message.record.envelope) or outcome
+        return one_for_all(self._refused, self.message) or outcome
 
     def _answer(self) -> None:
         """Says yes: once, or to each recipient that was not refused."""

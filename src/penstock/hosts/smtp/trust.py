@@ -13,10 +13,12 @@ class Trust:
     Args:
         proxy: connections from here begin with a PROXY header.
         xclient: clients here may use XCLIENT and XFORWARD.
+        own: our own networks, whose clients may do what users may.
     """
 
     proxy: tuple[IPv4Network | IPv6Network, ...] = ()
     xclient: tuple[IPv4Network | IPv6Network, ...] = ()
+    own: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def speaks_for_others(self, client_ip: str) -> bool:
         """Whether connections from an address begin with a PROXY header."""

@@ -24,12 +24,14 @@ class ClientMachine(ClientIntake):
         settings: how the session is held.
     """
 
-    __slots__ = ("_stuffing", "_watch")
+    __slots__ = ("_binary", "_stuffing", "_watch")
 
     def __init__(self, settings: ClientSettings) -> None:
         super().__init__(settings)
         self._stuffing = Stuffing(convert=True)
         self._watch = NewlineWatch()
+        # What was declared to have no lines has no bare line ends either (RFC 3030 §3).
+        self._binary = False
 
     def data_to_send(self) -> bytes:
         """Everything queued since the last call, in order."""
@@ -66,6 +68,8 @@ class ClientMachine(ClientIntake):
             raise LocalProtocolError(f"{command.line!r} needs SMTPUTF8, which the server does not offer")
         if isinstance(command, Bdat):
             self._begin_chunk(command)
+        elif isinstance(command, Mail):
+            self._binary = " BODY=BINARYMIME" in command.line.upper()
         self._queue.append(command)
         self._out.append(octets + b"\r\n")
         self._ahead = row_of(command).ahead or self._ahead
@@ -192,7 +196,7 @@ class ClientMachine(ClientIntake):
         self._owed -= len(data)
 
     def _check_newlines(self) -> None:
-        if self._watch.found:
+        if self._watch.found and not self._binary:
             raise LocalProtocolError("content of a BDAT has a bare CR or LF: pass it through LineEnds before its size is said")
 
     def _misuse(self, call: str) -> LocalProtocolError:

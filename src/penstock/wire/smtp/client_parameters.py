@@ -6,8 +6,8 @@ report that the next hop will not send; or the message cannot go this way at all
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -24,15 +24,6 @@ _EHLO_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:[ =] *(.*))?")
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
 # RFC 6533 §3: QCHAR leaves out "\" as well, and EmbeddedUnicodeChar is "\x{" HEXPOINT "}".
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
-# Further parameters that we pass on when the keyword on the right is offered. Not AUTH: what it vouches for is only true between two
-# servers that trust each other (RFC 4954 §5). Not BODY=BINARYMIME: it would have to come with BDAT, and with content that has no lines.
-_CARRIED = {
-    "REQUIRETLS": "REQUIRETLS",
-    "MT-PRIORITY": "MT-PRIORITY",
-    "BY": "DELIVERBY",
-    "HOLDFOR": "FUTURERELEASE",
-    "HOLDUNTIL": "FUTURERELEASE",
-}
 
 
 class Needs(Enum):
@@ -41,6 +32,10 @@ class Needs(Enum):
     EIGHT_BIT = "8BITMIME is not offered: convert the content to 7 bit, or return it with 5.6.3"
     UTF8 = "SMTPUTF8 is not offered: return it with 5.6.7"
     SIZE = "it is larger than the server takes: return it with 5.3.4"
+    BINARY = "BINARYMIME is not offered, or not CHUNKING: convert the content, or return it with 5.6.3"
+    TLS = "REQUIRETLS is not offered: return it with 5.7.30 (RFC 8689 §4.2.1)"
+    DELIVER_BY = "DELIVERBY is not offered, and the message is to be returned rather than late: return it with 5.3.3"
+    LATE = "its time is over: return it with 5.4.7"
     DSN = "DSN is not offered: send it, and tell who asked for a report of success that it was relayed"
 
 
@@ -51,11 +46,15 @@ class Facts(msgspec.Struct, frozen=True):
         size: octets, or None when it is not known.
         eight_bit: it has octets above 127.
         utf8: its header, or one of the recipients that go with it, is beyond ASCII.
+        age: seconds since it was received, for DELIVERBY.
+        binary: it came as BODY=BINARYMIME, and was not converted since.
     """
 
     size: int | None = None
     eight_bit: bool = False
     utf8: bool = False
+    age: float = 0.0
+    binary: bool = False
 
 
 _Command = TypeVar("_Command", Mail, Rcpt)
@@ -67,7 +66,7 @@ class Built(msgspec.Struct, Generic[_Command], frozen=True):
     Args:
         command: ready to send, unless ``unmet`` says otherwise.
         unmet: what is missing.
-        dropped: upper-case names of further parameters that were left out, REQUIRETLS perhaps, which forbids to go on (RFC 8689 §4).
+        dropped: upper-case names of further parameters that were left out.
     """
 
     command: _Command
@@ -123,7 +122,12 @@ def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offe
         words.append(f"SIZE={facts.size}")
         if offered.size is not None and facts.size > offered.size:
             unmet.add(Needs.SIZE)
-    if "8BITMIME" in offered:
+    if facts.binary:
+        if "BINARYMIME" in offered and "CHUNKING" in offered:
+            words.append("BODY=BINARYMIME")
+        else:
+            unmet.add(Needs.BINARY)
+    elif "8BITMIME" in offered:
         # "7BIT" is what a MAIL without BODY means (RFC 6152 §3): it says nothing, and is not repeated.
         if facts.eight_bit or parameters.body == "8BITMIME":
             words.append("BODY=8BITMIME")
@@ -139,7 +143,8 @@ def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offe
     if parameters.envid:
         asked.append(f"ENVID={encode_xtext(parameters.envid)}")
     _add_dsn(words, unmet, asked, offered)
-    dropped = _add_others(words, parameters.other, offered)
+    unmet |= _add_treatment(words, parameters, facts, offered)
+    dropped = tuple(parameters.other)
     return Built(Mail(_line(words), sender), frozenset(unmet), dropped)
 
 
@@ -167,8 +172,7 @@ def rcpt_command(recipient: Recipient, offered: Offered) -> Built[Rcpt]:
     if recipient.orcpt:
         asked.append(f"ORCPT={encode_orcpt(recipient.orcpt)}")
     _add_dsn(words, unmet, asked, offered)
-    dropped = _add_others(words, recipient.parameters, offered)
-    return Built(Rcpt(_line(words), recipient), frozenset(unmet), dropped)
+    return Built(Rcpt(_line(words), recipient), frozenset(unmet), tuple(recipient.parameters))
 
 
 def encode_xtext(text: str) -> str:
@@ -199,14 +203,35 @@ def _add_dsn(words: list[str], unmet: set[Needs], asked: list[str], offered: Off
         unmet.add(Needs.DSN)
 
 
-def _add_others(words: list[str], others: Mapping[str, str], offered: Offered) -> tuple[str, ...]:
-    dropped = []
-    for name, value in others.items():
-        if _CARRIED.get(name) in offered.extensions:
-            words.append(f"{name}={value}" if value else name)
-        else:
-            dropped.append(name)
-    return tuple(dropped)
+def _add_treatment(words: list[str], parameters: MailParameters, facts: Facts, offered: Offered) -> set[Needs]:
+    """Adds what was asked of the treatment of the message, and tells what cannot be had.
+
+    What its own client asked of holding it (RFC 4865) was done here. AUTH is not repeated: what it vouches for is only true between two
+    servers that trust each other (RFC 4954 §5).
+    """
+    unmet = set()
+    if parameters.requiretls:
+        unmet |= _add(words, "REQUIRETLS", "REQUIRETLS", offered, Needs.TLS)
+    if parameters.priority is not None:
+        _add(words, "MT-PRIORITY", f"MT-PRIORITY={parameters.priority}", offered)
+    if parameters.solicit:
+        _add(words, "NO-SOLICITING", f"SOLICIT={','.join(sorted(parameters.solicit))}", offered)
+    if parameters.by is not None:
+        # RFC 2852 §4.1.4: what the message has lost of its time here is taken off.
+        left = parameters.by - math.ceil(facts.age)
+        returned = parameters.by_mode == "R"
+        if returned and left < 1:
+            return {*unmet, Needs.LATE}
+        word = f"BY={max(left, -999_999_999)};{parameters.by_mode}{'T' * parameters.by_trace}"
+        unmet |= _add(words, "DELIVERBY", word, offered, *[Needs.DELIVER_BY] * returned)
+    return unmet
+
+
+def _add(words: list[str], keyword: str, word: str, offered: Offered, *otherwise: Needs) -> set[Needs]:
+    if keyword not in offered:
+        return set(otherwise)
+    words.append(word)
+    return set()
 
 
 def _path(address: Address) -> str:

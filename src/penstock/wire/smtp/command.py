@@ -68,16 +68,16 @@ class Scope:
         offer: the extensions that may be used.
         utf8: the transaction was opened with SMTPUTF8.
 
-    ``authenticated`` is set when an AUTH was accepted.
+    ``authenticated`` is set when an AUTH was accepted, ``binary`` while a transaction is of BODY=BINARYMIME.
     """
 
-    __slots__ = ("authenticated", "limits", "offer", "utf8")
+    __slots__ = ("authenticated", "binary", "limits", "offer", "utf8")
 
     def __init__(self, limits: Limits, offer: Offer, utf8: bool = False) -> None:
         self.limits = limits
         self.offer = offer
         self.utf8 = utf8
-        self.authenticated = False
+        self.authenticated = self.binary = False
 
 
 Check = Callable[[str, str, Scope], Question | Bdat]
@@ -258,6 +258,15 @@ def _bdat(argument: str, line: str, scope: Scope) -> Bdat:
     return Bdat(int(match[1]), match[2] is not None, line)
 
 
+def _data(argument: str, line: str, scope: Scope) -> Question:
+    if argument:
+        raise _syntax("DATA without an argument")
+    if scope.binary:
+        # RFC 3030 §3: BINARYMIME "cannot be used with the DATA command", which is answered with a 503.
+        raise RemoteProtocolError("DATA of BINARYMIME", 503, "5.5.1", "BODY=BINARYMIME needs BDAT")
+    return DataStart(bdat=False, line=line)
+
+
 def _auth(argument: str, line: str, scope: Scope) -> Question:
     if not scope.offer.mechanisms:
         raise _unknown("AUTH")
@@ -320,7 +329,7 @@ COMMANDS: dict[str, Command] = {
     "HELO": Command(_greeting("HELO")),
     "MAIL": Command(_mail, _READY, eight_bit=True),
     "RCPT": Command(_rcpt, _MAIL, eight_bit=True),
-    "DATA": Command(_bare("DATA", lambda line: DataStart(bdat=False, line=line)), _RCPT),
+    "DATA": Command(_data, _RCPT),
     # BDAT is never refused before its size is known, as its octets must be swallowed even then.
     "BDAT": Command(_bdat),
     # RFC 5321 §4.1.4: "The NOOP, HELP, EXPN, VRFY, and RSET commands can be used at any time during a session".

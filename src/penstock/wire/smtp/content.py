@@ -32,7 +32,7 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 
 
 class ContentRules:
-    """Looks at content octets in order and remembers which rules they broke.
+    """Looks at content octets in order and remembers which rules they broke; binary content has no lines (RFC 3030 §3).
 
     All rules go on being looked at after one was broken: which one is named then does not depend on how the octets were split.
 
@@ -43,9 +43,9 @@ class ContentRules:
 
     __slots__ = ("_after_cr", "_bare", "_column", "_line", "_long", "_most", "_refuse_bare", "size")
 
-    def __init__(self, limits: Limits, bare_newlines: BareNewlines = "refuse") -> None:
+    def __init__(self, limits: Limits, bare_newlines: BareNewlines = "refuse", binary: bool = False) -> None:
         self._most = 0 if limits.asks_size else limits.message_size
-        self._line = limits.text_line
+        self._line = 0 if binary else limits.text_line
         self._refuse_bare = bare_newlines == "refuse"
         self.size = 0
         self._column = 0

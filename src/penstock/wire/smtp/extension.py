@@ -39,6 +39,7 @@ class Extension:
         argument: gives what follows the keyword, "" for nothing, or None when there is nothing to offer.
         mail: the rule for each MAIL parameter that it adds, by upper-case name; a rule writes into the parameters or raises.
         rcpt: the same for RCPT.
+        needs_tls: it is offered within TLS only.
 
     Source: RFC 5321 §2.2.2.
     """
@@ -47,6 +48,7 @@ class Extension:
     argument: Callable[[Limits], str | None] = field(default=lambda limits: "")
     mail: Mapping[str, MailRule] = field(default_factory=dict)
     rcpt: Mapping[str, RcptRule] = field(default_factory=dict)
+    needs_tls: bool = False
 
     def line(self, limits: Limits) -> str | None:
         """The line of the EHLO reply, or None when there is nothing to offer."""

@@ -25,6 +25,9 @@ class Limits:
         transactions: accepted MAIL commands of one session, 0 for unlimited, as Postfix has it.
         errors: commands refused by the machine, since the last accepted message, at which it hangs up; 0 for never. 20 as in Postfix
             (smtpd_hard_error_limit). What a sink refuses is policy and is not counted, and neither are 4xx replies.
+        deliver_by: seconds in which nobody can promise to deliver, and that DELIVERBY therefore does not take (RFC 2852 §4); 0 to say none.
+        future_release: seconds for which FUTURERELEASE holds mail at most (RFC 4865 §3); 0 for not at all.
+        no_soliciting: classes of solicitation, in lower case, that are refused (RFC 3865).
 
     Source: RFC 5321 §4.5.3.1.
     """
@@ -37,3 +40,6 @@ class Limits:
     recipients: int = 1000
     transactions: int = 0
     errors: int = 20
+    deliver_by: int = 0
+    future_release: int = 0
+    no_soliciting: frozenset[str] = frozenset()

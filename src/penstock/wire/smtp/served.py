@@ -45,11 +45,13 @@ def serve_both(
         auth: the line of AUTH, "" without it.
     """
     starttls, required, auth_in_clear = policy
+    waiting = {row.keyword for row in rows if row.needs_tls}
+    open_lines = tuple(line for line in lines if line.partition(" ")[0] not in waiting)
     within = (*lines, auth) if auth else lines
     secured = Served(table | {"STARTTLS": Command(_refusing(_ALREADY))} if starttls else table, within, Offer(rows, within))
     # What needs TLS has nothing to stand on without it: a channel to bind to, a certificate.
     plain = " ".join(word for word in auth.split() if not word.endswith("-PLUS") and word != "EXTERNAL")
-    shown = (*lines, *["STARTTLS"] * starttls, *[plain] * bool(" " in plain and auth_in_clear and not required))
+    shown = (*open_lines, *["STARTTLS"] * starttls, *[plain] * bool(" " in plain and auth_in_clear and not required))
     in_clear = dict(table)
     if auth and not auth_in_clear:
         in_clear["AUTH"] = Command(_refusing(_AUTH_IN_CLEAR))

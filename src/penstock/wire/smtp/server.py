@@ -237,7 +237,7 @@ class ServerMachine(ServerParser):
         if reply is not None and (question.bdat or reply.code != 354):
             raise LocalProtocolError("accept() of DATA takes a 354, and accept() of BDAT takes no reply")
         self._question = None
-        self._rules = ContentRules(settings.limits, settings.bare_newlines)
+        self._rules = ContentRules(settings.limits, "accept" if self._scope.binary else settings.bare_newlines, self._scope.binary)
         if self._announced is not None:
             bdat, self._announced = self._announced, None
             self._begin_chunk(bdat)
@@ -263,6 +263,7 @@ class ServerMachine(ServerParser):
             self._recipients = 0
             self._prdr = question.prdr
             self._scope.utf8 = question.parameters.smtputf8
+            self._scope.binary = question.parameters.body == "BINARYMIME"
         elif isinstance(question, Rcpt):
             self._recipients += 1
         elif isinstance(question, Auth):

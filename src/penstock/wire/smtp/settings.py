@@ -12,6 +12,7 @@ from ...mail.reply import Reply
 from .command import Command, table_with
 from .content import BareNewlines
 from .extension import STANDARD, Extension
+from .extension_message import MESSAGES
 from .happening import Auth, ContentEnd, Expn, Mail, Noop, Question, Quit, Rcpt, Reset, Verb, Vrfy
 from .limits import Limits
 from .served import Served, serve_both
@@ -62,12 +63,13 @@ class ServerSettings:
         starttls: TLS can be had by STARTTLS (RFC 3207).
         tls_required: without TLS nothing is served but what leads to it.
         auth_in_clear: AUTH is served without TLS, too.
+        without: keywords of EHLO, in upper case, that are not offered.
         lmtp: this is LMTP (RFC 2033): LHLO greets, and the content is answered once for each recipient.
     """
 
     hostname: str
     limits: Limits = field(default=Limits())
-    extensions: tuple[Extension, ...] = STANDARD
+    extensions: tuple[Extension, ...] = (*STANDARD, *MESSAGES)
     verbs: frozenset[str] = frozenset()
     bare_newlines: BareNewlines = "refuse"
     mechanisms: tuple[str, ...] = ()
@@ -75,18 +77,19 @@ class ServerSettings:
     tls_required: bool = False
     auth_in_clear: bool = True
     lmtp: bool = False
+    without: frozenset[str] = frozenset()
     table: dict[str, Command] = field(init=False, repr=False, compare=False)
     in_clear: Served = field(init=False, repr=False, compare=False)
     secured: Served = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # PRDR gives SMTP what LMTP has anyway.
-        rows = [row for row in self.extensions if not (self.lmtp and row.keyword == "PRDR")]
+        rows = [row for row in self.extensions if not (self.lmtp and row.keyword == "PRDR") and row.keyword not in self.without]
         lines = tuple(line for row in rows if (line := row.line(self.limits)) is not None)
         auth = f"AUTH {' '.join(self.mechanisms)}" if self.mechanisms else ""
         object.__setattr__(self, "table", table_with(self.verbs, bool(self.mechanisms), self.lmtp))
         policy = (self.starttls, self.tls_required, self.auth_in_clear)
-        in_clear, secured = serve_both(self.table, self.extensions, lines, policy, auth)
+        in_clear, secured = serve_both(self.table, rows, lines, policy, auth)
         object.__setattr__(self, "in_clear", in_clear)
         object.__setattr__(self, "secured", secured)
 
