@@ -87,6 +87,12 @@ async def test_lmtp_answers_each_accepted_rcpt_in_order_equal_ones_too() -> None
         assert boxes.asked == [True]
 
 
+async def test_two_rcpts_that_led_to_one_address_are_answered_alike() -> None:
+    async with lmtp(Running(Boxes({"bob": FULL}))) as server:
+        client = await server.client()
+        assert [r[:3] for r in await transact(client, "bob", "carol", "alias", replies=3)] == ["552", "250", "552"]
+
+
 async def test_lmtp_answers_each_when_all_are_refused_and_stores_nothing() -> None:
     spool = MemorySpool()
     boxes = Boxes({"full": FULL, "busy": BUSY})
@@ -204,6 +210,27 @@ async def test_only_who_was_named_by_the_client_can_be_refused(
         assert (await transact(client, "bob", greeting="EHLO"))[0].startswith("451")
         assert not server.kept()
     assert what in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", ["SMTP", "LMTP"])
+async def test_a_message_whose_recipients_all_went_to_copies_is_not_lost(protocol: str) -> None:
+    class Splits(Sink):
+        @on(EndOfData)
+        async def split(self, event: EndOfData) -> None:
+            for recipient in list(event.message.recipients):
+                event.message.fork([recipient])
+
+    boxes = Boxes({"full": FULL})
+    server = Running(Plug("boxes", boxes, 0), Plug("splits", Splits(), 100))
+    async with lmtp(server) if protocol == "LMTP" else server:
+        client = await server.client()
+        greeting, replies = ("LHLO", 3) if protocol == "LMTP" else ("EHLO", 1)
+        said = await transact(client, "bob", "full", "carol", greeting=greeting, replies=replies)
+        assert [reply[:3] for reply in said] == (["250", "552", "250"] if protocol == "LMTP" else ["250"])
+        expected = {"bob@example.com", "carol@example.com"} | ({"ann@client.example"} if protocol == "SMTP" else set())
+        await server.until(lambda: {to for to, _ in boxes.delivered} == expected, "all have it")
+        await server.until(lambda: not server.kept(), "the spool is empty")
+        assert len(boxes.delivered) == len(expected)
 
 
 def test_refuse_recipients_takes_addresses_and_refusals() -> None:
