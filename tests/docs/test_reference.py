@@ -61,7 +61,7 @@ def test_verdicts_are_shown_with_their_defaults() -> None:
         name, _, arguments = text.removesuffix(")").partition("(")
         verdict = getattr(verdicts, name)
         required = [field.name for field in fields(verdict) if field.default is MISSING]
-        given = [part for part in re.split(r", (?=\w+(?:=|$))", arguments) if part]
+        given = [part for part in re.split(r", (?=\w+(?:=|,|$))", arguments) if part]
         assert [part for part in given if "=" not in part] == required, text
         optional = {field.name: field.default for field in fields(verdict) if field.default is not MISSING}
         assert {k: ast.literal_eval(v) for k, v in (part.split("=", 1) for part in given if "=" in part)} == optional, text
