@@ -116,3 +116,27 @@ def test_a_submission_service_in_clear_is_warned_of(tmp_path: Path) -> None:
     code, err = _check(tmp_path, listener + DOMAIN)
     assert code == 0
     assert "listener.submission.tls: with 'none' users may send their mail in clear" in err
+
+
+@pytest.mark.parametrize(
+    ("match", "tls", "warned"),
+    [
+        ("{ tls = true }", "", "no listener speaks TLS"),
+        ('{ tls = true, listener = "mx" }', "none", "no listener speaks TLS"),
+        ("{ tls = true }", "offer", ""),
+        ("{ tls = false }", "implicit", "speak TLS from the first octet"),
+        ("{ tls = false }", "offer", ""),
+    ],
+)
+def test_a_condition_on_tls_that_never_holds_is_warned_of(tmp_path: Path, match: str, tls: str, warned: str) -> None:
+    own = certificate("mx.example.com")
+    text = CONFIG.format(server="", more=DOMAIN)
+    if tls:
+        text = text.replace('name = "mx"\n', f'name = "mx"\ntls = "{tls}"\n')
+        text += f'[tls]\ncertificates = [{{ certificate = "{own.certificate}", key = "{own.key}" }}]\n'
+    text += f'[[binding]]\nname = "x"\nsink = "penstock.sinks.shields_up:ShieldsUp"\nmatch = {match}\n'
+    (tmp_path / "penstock.toml").write_text(text)
+    done = penstock("check", "--config", str(tmp_path / "penstock.toml"))
+    assert done.returncode == 0, done.stderr
+    assert (f"binding.x.match.tls: {'the ' if 'speak TLS' in warned else ''}" in done.stderr) is bool(warned)
+    assert warned in done.stderr

@@ -12,6 +12,7 @@ from ..config.securing import tls_policy
 from ..config.sources import Written, in_files
 from ..config.tables import shipped_bindings
 from ..events.marks import marks_of
+from ..events.pattern import glob
 from ..events.plug import BUILT_IN, Plug
 from ..events.rule import Match
 
@@ -54,8 +55,10 @@ def _never(match: Match, has_auth: bool) -> Iterator[str]:
 
 def _without_tls(config: Config, plug: Plug) -> Iterator[str]:
     """A condition on TLS where no listener that the binding is for speaks it, or all speak nothing else."""
-    wanted = plug.match.tls if plug.match is not None else None
-    policies = {tls_policy(config.tls, one) for one in config.listeners if not plug.listeners or one.name in plug.listeners}
+    match = plug.match or Match()
+    wanted, names = match.tls, _many(match.listener)
+    its_own = [one for one in config.listeners if not names or any(glob(pattern).fullmatch(one.name) for pattern in names)]
+    policies = {tls_policy(config.tls, one) for one in its_own}
     if wanted and policies == {"none"}:
         yield "tls: no listener speaks TLS, so this never holds; [tls] has certificates"
     if wanted is False and policies <= {"implicit"}:
