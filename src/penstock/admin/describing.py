@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..errors import PenstockError
 from ..mail.content import Content
-from ..mail.envelope import Recipient
+from ..mail.envelope import MailParameters, Recipient
 from ..mail.header import split_header
 from ..mail.message import with_edits
 from .operations import Questions
@@ -55,9 +55,21 @@ def detail(kept: Kept, source: Questions) -> Detail:
     parameters = record.envelope.parameters
     facts: dict[str, str | int | float | bool] = {name: getattr(record, name) for name in _FACTS}
     facts |= {"body": parameters.body, "smtputf8": parameters.smtputf8, "ret": parameters.ret, "envid": parameters.envid}
-    facts |= {"parameters": " ".join(f"{name}={value}" for name, value in parameters.other.items()), "content": kept.entry.content}
+    facts |= {"parameters": _asked(parameters), "content": kept.entry.content}
     shown = [_recipient(r) for r in record.envelope.recipients[: MAX_RECIPIENTS // 2]]
     return Detail(row(kept, source), shown, facts, _header(kept, source))
+
+
+def _asked(parameters: MailParameters) -> str:
+    """What else MAIL asked for, as it would say it."""
+    words = [f"{name}={value}" for name, value in parameters.other.items()]
+    words += ["REQUIRETLS"] * parameters.requiretls
+    words += [f"BY={parameters.by};{parameters.by_mode}{'T' * parameters.by_trace}"] * (parameters.by is not None)
+    words += [f"HOLDFOR={parameters.hold_for}"] * (parameters.hold_for is not None)
+    words += [f"HOLDUNTIL={parameters.hold_until}"] * bool(parameters.hold_until)
+    words += [f"MT-PRIORITY={parameters.priority}"] * (parameters.priority is not None)
+    words += [f"SOLICIT={','.join(sorted(parameters.solicit))}"] * bool(parameters.solicit)
+    return " ".join(words)
 
 
 def content(kept: Kept, source: Questions) -> Content:
