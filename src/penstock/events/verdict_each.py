@@ -26,7 +26,8 @@ class RefuseRecipients(Verdict):
     recipients: Mapping[str, Reject | Defer]
 
     def __init__(self, recipients: Mapping[Address, Reject | Defer] | Mapping[str, Reject | Defer]) -> None:
-        if not isinstance(recipients, Mapping) or not recipients:
+        given: object = recipients
+        if not isinstance(given, Mapping) or not given:
             raise TypeError(f"RefuseRecipients: recipients is a dictionary with at least one address, not {recipients!r}")
         for verdict in recipients.values():
             if not isinstance(verdict, Reject | Defer):
