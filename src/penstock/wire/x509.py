@@ -32,6 +32,8 @@ _HASHES = {
 }  # fmt: skip
 _PSS = "2a864886f70d01010a"
 _PLAIN_HASHES = {"608648016503040201": "sha256", "608648016503040202": "sha384", "608648016503040203": "sha512"}
+# Longer is no name (RFC 1035 §2.3.4: 255 octets; RFC 5280 has 64 characters for most parts), and would only fill memory and log.
+_LONGEST = 1000
 _MOST_NAMES = 200
 # RFC 4514 §2.4: these are escaped in a value.
 _SPECIAL = re.compile(r'([,+"\\<>;]|^[ #]| $)')
@@ -135,7 +137,7 @@ def _element(octets: bytes) -> Iterator[tuple[str, str]]:
 
 def _text(octets: bytes) -> str:
     """Text without what could end a line of a log or a header field."""
-    return _CONTROL.sub("?", octets.decode("utf-8", "replace"))
+    return _CONTROL.sub("?", octets[:_LONGEST].decode("utf-8", "replace"))
 
 
 def _seconds(field: Field) -> float:
