@@ -11,6 +11,7 @@ from hosts.running import Client, Running
 from penstock import Sink, on
 from penstock.events import Accepted, EndOfData, LocalDelivery, RcptTo, Resolve
 from penstock.events.plug import Plug
+from penstock.events.wording import verdict_words
 from penstock.storage.memory import MemorySpool
 from penstock.verdicts import Defer, Delivered, Discard, Quarantine, RefuseRecipients, Reject, Rewrite
 
@@ -235,6 +236,10 @@ async def test_a_message_whose_recipients_all_went_to_copies_is_not_lost(protoco
 
 def test_refuse_recipients_takes_addresses_and_refusals() -> None:
     assert RefuseRecipients({"bob@Example.COM": FULL}).recipients == {"bob@example.com": FULL}
+    assert (
+        verdict_words(RefuseRecipients({"bob@example.com": FULL}))
+        == "RefuseRecipients recipients bob@example.com: Reject 552 5.2.2 Mailbox full"
+    )
     with pytest.raises(TypeError, match="at least one"):
         RefuseRecipients({})
     with pytest.raises(TypeError, match="Reject or Defer"):

@@ -44,6 +44,10 @@ def _is_set(verdict: Verdict, field: Any) -> bool:
 def _value(value: object) -> str:
     if isinstance(value, list | tuple | frozenset):
         return " ".join(map(_value, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_value(one)}" for key, one in value.items())
+    if isinstance(value, Verdict):
+        return verdict_words(value)
     return str(value) if isinstance(value, timedelta | str | int | float) else str(value)[:_LONGEST]
 
 
