@@ -15,7 +15,12 @@ ODD_HELLO = [
     b"EHLO client..example", b"EHLO [127.0.0.1", b"EHLO " + b"x" * 300, b"LHLO client.example", b"EHLO client.example\t", b"EhLo x", b"EHLO x:y",
     b"EHLO \xc3\xa9.example", b"EHLO x;y", b"EHLO (x)", b"EHLO <x>",
 ]  # fmt: skip
-MAIL = [b"MAIL FROM:<a@client.example>", b"MAIL FROM:<>", b"mail from:<a@client.example>", b"MAIL FROM:<a@client.example> SIZE=100 BODY=8BITMIME"]
+MAIL = [
+    b"MAIL FROM:<a@client.example>",
+    b"MAIL FROM:<>",
+    b"mail from:<a@client.example>",
+    b"MAIL FROM:<a@client.example> SIZE=100 BODY=8BITMIME",
+]
 ODD_MAIL = [
     b"MAIL FROM: <a@client.example>", b"MAIL FROM:a@client.example", b"MAIL FROM:", b"MAIL", b"MAIL FROM", b"MAIL TO:<a@client.example>",
     b"MAIL FROM :<a@client.example>", b"MAIL  FROM:<a@client.example>", b"MAIL FROM:<a@client.example", b"MAIL FROM:a@client.example>",
@@ -75,8 +80,35 @@ ODD_CONTENT = [
     b"y" * 3000 + b"\r\n.\r\n", (b"z" * 70 + b"\r\n") * 400 + b".\r\n", b"..\r\n.\r\n", b"...\r\n..\r\n.\r\n", b"\r\n.\r\n", b"\r\n\r\n.\r\n", b".x\r\n.\r\n",
     b"From x y\r\n.\r\n", b"Received: x\r\n" * 60 + b"\r\n.\r\n", b"S" * 100 + b": x\r\n.\r\n", b"A:\r\n b\r\n\r\n.\r\n", b"no end\r\n", b"\x1a\x1b\x7f\r\n.\r\n",
 ]  # fmt: skip
-CHUNKS = [b"BDAT 6 LAST\r\nbody\r\n", b"BDAT 4\r\nab\r\nBDAT 4 LAST\r\ncd\r\n", b"BDAT 0 LAST\r\n", b"BDAT 7\r\nab\r\nBDAT 0 LAST\r\n", b"bdat 2 last\r\n\r\n"]
-SPICE = [b" ", b"  ", b"\t", b"\x00", b"\xff", b"\xc3\xa9", b"\r", b"\n", b"<", b">", b'"', b"\\", b"@", b":", b",", b";", b"=", b"(", b".", b"x" * 500]
+CHUNKS = [
+    b"BDAT 6 LAST\r\nbody\r\n",
+    b"BDAT 4\r\nab\r\nBDAT 4 LAST\r\ncd\r\n",
+    b"BDAT 0 LAST\r\n",
+    b"BDAT 7\r\nab\r\nBDAT 0 LAST\r\n",
+    b"bdat 2 last\r\n\r\n",
+]
+SPICE = [
+    b" ",
+    b"  ",
+    b"\t",
+    b"\x00",
+    b"\xff",
+    b"\xc3\xa9",
+    b"\r",
+    b"\n",
+    b"<",
+    b">",
+    b'"',
+    b"\\",
+    b"@",
+    b":",
+    b",",
+    b";",
+    b"=",
+    b"(",
+    b".",
+    b"x" * 500,
+]
 
 
 def _mutated(dice: random.Random, line: bytes) -> bytes:

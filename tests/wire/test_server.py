@@ -27,7 +27,7 @@ from penstock.wire.smtp.limits import Limits
 from penstock.wire.smtp.server import ServerMachine
 from penstock.wire.smtp.settings import ServerSettings
 from penstock.wire.smtp.state import State
-from wire.driver import BANNER, HOSTNAME
+from wire.driver import BANNER, HOSTNAME, session
 
 LATER = Reply(451, "4.3.0", "Later")
 NO = Reply(550, "5.7.1", "No")
@@ -389,3 +389,12 @@ def test_the_end_of_content_cannot_be_accepted_before_it_was_given() -> None:
     assert isinstance(machine.next_event(), Chunk)
     with pytest.raises(LocalProtocolError):
         machine.accept()
+
+
+@pytest.mark.parametrize("verb", [b"BDAT\t", b" BDAT ", b"BDAT\x00", b"bdat\x0b"])
+def test_a_bdat_that_only_others_would_read_ends_the_session(verb: bytes) -> None:
+    """Its octets may be on their way already: taken for commands they would be a second session within the first."""
+    host = session(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n" + verb + b"33 LAST\r\nMAIL FROM:<smuggled@example.com>\r\n")
+    assert host.machine.is_closed
+    assert host.happened[-1] == Closed(Reason.OUT_OF_STEP)
+    assert b"smuggled" not in host.said

@@ -23,8 +23,9 @@ from .watched import read_text
 
 Kind = Literal["address", "mailbox", "pipe", "file", "include"]
 # A name or destination: quoted parts, in which separators mean nothing, and other characters.
-_NAME = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^":])+?)\s*:')
-_DESTINATION = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^",])+?)\s*(?:,|\Z)')
+# Possessive, with white space taken as a whole, so that no line takes long: included lists may be anybody's.
+_NAME = re.compile(r'\s*+((?:"(?:[^"\\]|\\.)*+"|[^":\s]|\s++(?!:))++)\s*+:')
+_DESTINATION = re.compile(r'\s*+((?:"(?:[^"\\]|\\.)*+"|[^",\s]|\s++(?!,|\Z))++)\s*+(?:,|\Z)')
 _WHOLLY_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _HAS_DOMAIN = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"@])*@')
 _INCLUDE = ":include:"
