@@ -10,6 +10,7 @@ from ..config.limiting import LimitsTable
 from ..config.listening import ListenerTable
 from ..events.binding import Bindings
 from ..events.transit import MaxMessageSize
+from ..hosts.smtp.claims import VERBS
 from ..hosts.smtp.encryption import TlsServing
 from ..hosts.smtp.guard import NO_RATES, GuardSettings, Rates
 from ..hosts.smtp.host import SessionLimits, SmtpSettings
@@ -24,7 +25,7 @@ from .logins import auth_serving
 def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, tls: TlsServing | None) -> SmtpSettings:
     """What the sessions of a listener are told."""
     built_in = ServerSettings(config.server.hostname).table
-    verbs = frozenset(bindings.verbs) - frozenset(built_in)
+    verbs = frozenset(bindings.verbs) - frozenset(built_in) | (VERBS if listener.xclient else frozenset())
     limits = config.limits_of(listener.name)
     auth = auth_serving(config, listener, bindings)
     # One of a sink's own goes before one of the same name that ships.
@@ -78,7 +79,7 @@ def _session_limits(table: LimitsTable) -> SessionLimits:
 
 
 def _trust(config: Config, listener: ListenerTable) -> Trust:
-    return Trust(proxy=_networks(listener.proxy), own=_networks(config.relay.networks))
+    return Trust(proxy=_networks(listener.proxy), xclient=_networks(listener.xclient), own=_networks(config.relay.networks))
 
 
 def _networks(texts: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:

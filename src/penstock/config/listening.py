@@ -42,6 +42,7 @@ class ListenerTable:
         proxy: addresses and networks of balancers: connections from there begin with a PROXY header, and are what it says.
         without: keywords of EHLO that are not offered, such as "CHUNKING"; what they stand for is refused.
         no_soliciting: classes of solicitation that are refused (NO-SOLICITING), such as "org.example:ADV:ADLT".
+        xclient: addresses and networks of filters and gateways that may say who the client behind them is (XCLIENT, XFORWARD).
         limits: keys of ``[limits]`` that are other ones here; what is counted is counted together with the other listeners.
     """
 
@@ -57,6 +58,7 @@ class ListenerTable:
     proxy: list[str] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
     no_soliciting: list[str] = field(default_factory=list)
+    xclient: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ Each view belongs to one call of one handler: it knows whose private state to sh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,6 +104,11 @@ class Session(Remembering):
     def helo(self) -> str:
         """What the client called itself in HELO or EHLO, or ""."""
         return self._work.helo
+
+    @property
+    def forwarded(self) -> Mapping[str, str]:
+        """What a trusted filter before us says of the client of this message (XFORWARD): NAME, ADDR, HELO and the like; empty without."""
+        return MappingProxyType(self._work.forwarded)
 
     @property
     def tls(self) -> TlsFacts | None:

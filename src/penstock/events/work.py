@@ -24,8 +24,8 @@ class SessionWork:
     """
 
     __slots__ = (
-        "__weakref__", "client_ip", "client_name", "client_port", "helo", "id", "listener", "messages", "rejections", "started", "states",
-        "tls", "unknown", "user",
+        "__weakref__", "client_ip", "client_name", "client_port", "forwarded", "helo", "id", "listener", "messages", "rejections",
+        "started", "states", "tls", "unknown", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, client: tuple[str, int], listener: str, started: float) -> None:
@@ -41,6 +41,8 @@ class SessionWork:
         self.messages = 0
         self.rejections = 0
         self.unknown = 0
+        # What a filter before us says of the client of the next message (XFORWARD).
+        self.forwarded: dict[str, str] = {}
 
 
 class OutboundWork:

@@ -157,6 +157,11 @@ class SmtpHost:
             return "Too many connections from your network"
         return self.guard.connection(client, settings.guard)
 
+    def readmit(self, connection: Connection, client_ip: str) -> str:
+        """Counts a session as another client's from now on; why it may not stay, or ""."""
+        self.leave(connection)
+        return self.admit(connection, client_ip)
+
     def client_of(self, connection: Connection) -> str:
         """What a connection is counted as."""
         return self._connections.get(connection, "")

@@ -20,6 +20,7 @@ from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
 from ...wire.smtp.command import CROSS_PROTOCOL
+from . import claims
 from .guard import EARLY
 from .login import must_log_in, on_auth
 from .promises import keep_promises, offered_now
@@ -42,7 +43,9 @@ class SmtpSession:
         client: its address and port.
     """
 
-    __slots__ = ("bindings", "connection", "extended", "failed_logins", "machine", "services", "transaction", "work")
+    __slots__ = (
+        "bindings", "claimed_helo", "connection", "extended", "failed_logins", "machine", "peer_ip", "services", "transaction", "work",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection, client: tuple[str, int]) -> None:
         self.connection = connection
@@ -54,6 +57,8 @@ class SmtpSession:
         self.work = SessionWork(server.new_id(), client, connection.settings.name, server.now())
         self.transaction: Transaction | None = None
         self.extended = False
+        # Who is connected, whoever the client is; and what that one is said to have called itself.
+        self.peer_ip, self.claimed_helo = client[0], ""
         self.failed_logins = 0
 
     @property
@@ -136,6 +141,7 @@ class SmtpSession:
         if self.transaction is not None:
             self.transaction.abort()
             self.transaction = None
+            self.work.forwarded = {}
 
     # Commands.
 
@@ -173,7 +179,9 @@ class SmtpSession:
         longest = self.connection.settings.wire.limits.future_release
         if longest:
             offered = offered_now(offered, longest, self.services.server.now())
-        before, self.work.helo = self.work.helo, asked.name
+        if offered and self.connection.settings.trust.xclient:
+            offered += claims.offered_to(self)
+        before, self.work.helo = self.work.helo, self.claimed_helo or asked.name
         chain = self.bindings.chain(kind)
         if not chain:
             return self._greeted(asked, offered)
@@ -271,6 +279,8 @@ class SmtpSession:
 
     def on_verb(self, asked: wire.Verb) -> Step:
         """A verb that only its sinks know."""
+        if asked.verb in claims.VERBS and not self.bindings.verbs.get(asked.verb):
+            return claims.on_claim(self, asked)
         return self._ask_verb(asked.line, asked.argument, lambda reply: self.machine.respond(reply or _UNKNOWN))
 
     def on_refused(self, refused: wire.Refused) -> Step:

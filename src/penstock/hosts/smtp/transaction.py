@@ -341,6 +341,7 @@ class Transaction:
             return
         session.transaction = None
         session.work.messages += 1
+        session.work.forwarded = {}
         self._log_accepted()
         if connected:
             self._answer()

@@ -24,6 +24,10 @@ class Trust:
         """Whether connections from an address begin with a PROXY header."""
         return within(client_ip, self.proxy)
 
+    def may_claim(self, peer_ip: str) -> bool:
+        """Whether who is connected from an address may use XCLIENT and XFORWARD."""
+        return within(peer_ip, self.xclient)
+
 
 def within(client_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     """Whether an address is in one of the networks."""
