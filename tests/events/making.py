@@ -14,8 +14,8 @@ from penstock.events.verdict_transit import RouteTo
 from penstock.events.views import MessageSnapshot
 from penstock.events.work import Facts, OutboundWork
 from penstock.mail.reply import Reply
-from penstock.wire.tls import TlsFacts
 from penstock.wire.sasl.base import Password
+from penstock.wire.tls import TlsFacts
 
 NO = Reply(550, "5.1.1", "no")
 

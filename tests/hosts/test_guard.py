@@ -180,7 +180,7 @@ async def test_the_banner_comes_before_the_delay_is_over_to_nobody() -> None:
         began = asyncio.get_running_loop().time()
         client = await server.by()
         assert client.banner.startswith("220")
-        assert asked[0] - began >= 0.1
+        assert asked[0] - began >= 0.095  # timers are rounded to milliseconds
 
 
 def test_networks_are_what_one_customer_has() -> None:

@@ -28,6 +28,7 @@ from ..mail.content import CHUNK, Content, JoinedContent, MemoryContent, chunks
 from ..mail.envelope import MailParameters, Recipient
 from ..mail.header import Header, read_fields, split_header
 from ..mail.message import Direction, MessageRecord, Origin, keep_record, with_edits
+from .parsing import parsed
 from .recipients import Recipients, as_address, tidy
 from .work import Backplane, MessageWork, Scope
 
@@ -36,6 +37,8 @@ Fate = Literal["shown", "new", "submitted"]
 # A copy of a copy of a copy ... this often is a loop.
 MAX_DEPTH = 50
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+# Octets that are parsed in the loop; of more, a thread.
+_AT_ONCE = 16 * 1024
 
 
 class Message:
@@ -160,8 +163,12 @@ class Message:
         return cast(BinaryIO, io.BufferedReader(_ContentFile(self.content), CHUNK))
 
     async def parse(self) -> EmailMessage:
-        """The content as Python's ``EmailMessage``; changing that changes nothing here until it is given to ``replace_content``."""
-        return email.message_from_bytes(await self.read(), policy=email.policy.SMTP)
+        """The content as Python's ``EmailMessage``; changing that changes nothing here until it is given to ``replace_content``.
+
+        Raises: PenstockError for a message of thousands of parts or levels, which is made to keep a parser busy.
+        """
+        raw = await self.read()
+        return parsed(raw) if len(raw) <= _AT_ONCE else await asyncio.to_thread(parsed, raw)
 
     async def save(self, path: Path | str, prefix: bytes = b"") -> None:
         """Writes the content with all edits to a file that appears whole, and is on stable storage when this returns.
