@@ -5,12 +5,15 @@
 #   make check    style, types and layers
 #   make bench    against Postfix and aiosmtpd, on this machine (QUICK=1 for a short run)
 #   make bench-relay   relaying, beside Postfix, Haraka, OpenSMTPD and Exim
+#   make fuzz     a target of fuzz/ with atheris: make fuzz TARGET=smtp_server SECONDS=600
 #
 # PYTHON picks the interpreter the environment is made from, VENV where it is.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+TARGET ?= smtp_server
+SECONDS ?= 60
 
 BIN := $(VENV)/bin
 # In a process of its own: asyncpg's compiled part has crashed once at the end of the long one, for a reason that is not known yet.
@@ -19,7 +22,7 @@ CONFIG := examples/penstock.toml
 ADDRESS := 127.0.0.1:2525
 MAIL := penstock-data
 
-.PHONY: run test check bench bench-relay profile clean
+.PHONY: run test check bench bench-relay profile fuzz clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.stamp-run
@@ -61,6 +64,9 @@ profile: $(VENV)/.stamp-bench
 	@sh .ci/packages
 	$(BIN)/python -m bench.profiling $(ARGS)
 
+fuzz: $(VENV)/.stamp-fuzz
+	$(BIN)/python -m fuzz.run $(TARGET) --seconds $(SECONDS)
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
@@ -73,6 +79,10 @@ $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
 $(VENV)/.stamp-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.stamp-run
+
+$(VENV)/.stamp-fuzz: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@touch $@ $(VENV)/.stamp-run $(VENV)/.stamp-dev
 
 $(VENV)/.stamp-bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'

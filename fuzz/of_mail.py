@@ -92,7 +92,7 @@ def edits(data: bytes) -> None:
         assert [_whole(f) for f in after if f.name.lower() != name.lower()] == [_whole(f) for f in others]
         assert len(after) - len(others) == (len(same) + 1 if deed in (0, 1) else 1 if deed == 2 else 0)
         for field in after:
-            if field.name == name and field not in same:
+            if field.name == name and _whole(field) not in map(_whole, same):
                 assert not _NOT_IN_LINE.search(field.raw), field.raw
 
 
