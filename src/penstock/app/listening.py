@@ -50,6 +50,7 @@ def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, t
         hide_client=config.submission.hide_client,
         trust=_trust(config, listener),
         guard=_guard(limits),
+        client_names=config.dns.client_names,
     )
 
 

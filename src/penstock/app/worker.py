@@ -91,7 +91,8 @@ class Worker:
         self._node.transports = self._transports
         self._control: ControlServer | None = None
         bindings = self._generations.bindings
-        services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log)
+        names = self._ways.resolver.resolve_name
+        services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log, names)
         self._host = SmtpHost(services)
         self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}

@@ -44,6 +44,7 @@ class DnsTable:
         attempts: how often a server that does not answer is asked.
         cache: how many records are remembered.
         hosts: addresses of hosts by name, asked before DNS.
+        client_names: look for the host name of each client before it is greeted; one counts that leads back to its address.
     """
 
     servers: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class DnsTable:
     attempts: int = 3
     cache: int = 50_000
     hosts: dict[str, list[str]] = field(default_factory=dict)
+    client_names: bool = False
 
 
 @dataclass(slots=True)

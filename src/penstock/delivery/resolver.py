@@ -25,7 +25,9 @@ import dns.name
 import dns.nameserver
 import dns.rcode
 import dns.resolver
+import dns.reversename
 from dns.rdtypes.ANY import MX as MX_TYPE
+from dns.rdtypes.ANY import PTR as PTR_TYPE
 from dns.rdtypes.IN import AAAA as AAAA_TYPE
 from dns.rdtypes.IN import A as A_TYPE
 
@@ -34,6 +36,8 @@ from .answers import Answer, AnswerCache, Mx, Outcome
 
 # More than anybody has. Large providers have 5 MX hosts; an answer over UDP holds some 30.
 MAX_MX, MAX_ADDRESSES = 100, 50
+# Each is asked about in turn: an address with a thousand names is an attack.
+MAX_NAMES = 4
 # How many times a CNAME that leads out of its response is followed; within one, dnspython follows 16.
 _MAX_CNAMES = 4
 # Questions under way at a time; one more waits for its turn. Each has a socket, and twice as many at once overrun the receive buffer that a
@@ -47,7 +51,7 @@ _EDNS_PAYLOAD = 1232
 # address"; most servers of names do not know them.
 _LOCALHOST = ("127.0.0.1", "::1")
 
-_RecordType = Literal["MX", "A", "AAAA"]
+_RecordType = Literal["MX", "A", "AAAA", "PTR"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,25 @@ class Resolver:
             if text:
                 return Answer(outcome, text=f"{name} has no addresses" if outcome is Outcome.NO_RECORDS else text)
         return Answer(Outcome.NO_RECORDS, text=f"{name} has no usable addresses")
+
+    async def resolve_name(self, address: str) -> str:
+        """The host name of an address, "" when there is none that leads back to it: a PTR record alone is its owner's claim.
+
+        Args:
+            address: an IP address; it is nobody's fault when it is none.
+
+        Source: RFC 1912 §2.1.
+        """
+        try:
+            reverse = dns.reversename.from_address(address).to_text(omit_final_dot=True)
+        except dns.exception.SyntaxError:
+            return ""
+        names = (await self._answer(self._ask(reverse, "PTR"))).records
+        for name in names:
+            found = await self.resolve_addresses(name)
+            if any(ip_address(one) == ip_address(address) for one in found.records):
+                return str(name)
+        return ""
 
     def forget(self) -> None:
         """Forgets what is kept, so that the next question goes to the servers."""
@@ -319,7 +342,13 @@ def _addresses(records: list[Any]) -> tuple[str, ...]:
     return tuple(record.address for record in cast("list[A_TYPE.A | AAAA_TYPE.AAAA]", records)[:MAX_ADDRESSES])
 
 
-_RECORDS: dict[str, Callable[[list[Any]], tuple[Any, ...]]] = {"MX": _mx_records, "A": _addresses, "AAAA": _addresses}
+def _pointers(records: list[Any]) -> tuple[str, ...]:
+    """The names, without those that are addresses in disguise."""
+    names = (_host_name(record.target) for record in cast("list[PTR_TYPE.PTR]", records)[:MAX_NAMES])
+    return tuple(name for name in names if name and not _is_address(name))
+
+
+_RECORDS: dict[str, Callable[[list[Any]], tuple[Any, ...]]] = {"MX": _mx_records, "A": _addresses, "AAAA": _addresses, "PTR": _pointers}
 
 
 def _negative_ttl(missing: dns.resolver.NXDOMAIN) -> float:

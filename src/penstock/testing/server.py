@@ -114,7 +114,8 @@ class InProcess:
         self.transport = Transport(parts, self.bindings, settings)
         self.transport.carriers.remote = ways.couriers(parts, self.transport, self.bindings)
         self.node.transports = [self.transport]
-        self.host = SmtpHost(Services(self.node, self.bindings, self.dispatcher, self.transport, self.spool, world.log))
+        services = Services(self.node, self.bindings, self.dispatcher, self.transport, self.spool, world.log, resolver.resolve_name)
+        self.host = SmtpHost(services)
         self._owner = Owner()
         self._context = copy_context()
         self._context.run(OWNER.set, self._owner)

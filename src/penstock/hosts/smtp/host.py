@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal
@@ -81,6 +82,7 @@ class SmtpSettings:
         hide_client: Received does not say where mail of a user who logged in came from.
         trust: whom we believe what they say of others.
         guard: how it protects itself.
+        client_names: the host name of each client is looked up before it is greeted.
     """
 
     name: str
@@ -94,6 +96,7 @@ class SmtpSettings:
     hide_client: bool = False
     trust: Trust = field(default=Trust())
     guard: GuardSettings = field(default=GuardSettings())
+    client_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class Services:
     transport: Transport
     spool: Spool
     log: Log
+    # Finds the host name of a client's address, "" for none; None where nobody looks.
+    names: Callable[[str], Awaitable[str]] | None = None
 
 
 class SmtpHost:

@@ -6,6 +6,7 @@ handler returns None when all is settled, or a coroutine to be awaited when a si
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 Then = Callable[[Outcome], Step]
+# A client must not wait for a server of names that is away, nor think that we are.
+NAMED_WITHIN = 10.0
 _UNKNOWN = Reply(502, "5.5.1", "Command not implemented")
 
 
@@ -84,7 +87,21 @@ class SmtpSession:
     def greet(self) -> Step:
         """The banner, after Connected was asked."""
         delay = self.connection.settings.guard.banner_delay
+        if self.connection.settings.client_names and self.services.names is not None and self.work.client_ip:
+            return self._name_and_greet(delay)
         return self._wait_and_greet(delay, self._ask_connected) if delay else self._ask_connected()
+
+    async def _name_and_greet(self, delay: float) -> None:
+        """Looks for the client's name, while it waits for the banner anyway where there is a delay."""
+        assert self.services.names is not None
+        waiting = asyncio.ensure_future(asyncio.sleep(delay))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NAMED_WITHIN):
+                self.work.client_name = await self.services.names(self.work.client_ip)
+        await waiting
+        step = None if self.connection.is_lost else self._ask_connected()
+        if step is not None:
+            await step
 
     def _ask_connected(self) -> Step:
         chain = self.bindings.chain(events.Connected)
