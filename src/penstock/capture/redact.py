@@ -17,11 +17,11 @@ from ..mail.header import Header, split_header
 Bodies = Literal["keep", "fill", "drop"]
 # The verbs whose lines say nothing secret.
 OPEN_VERBS = frozenset({
-    b"HELO", b"EHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT", b"HELP", b"VRFY", b"EXPN", b"STARTTLS",
+    b"HELO", b"EHLO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT", b"HELP", b"VRFY", b"EXPN", b"STARTTLS",
 })  # fmt: skip
 # Of these the word itself may be kept, and nothing behind it: how the server refuses them depends on it.
 _WORDS = frozenset({
-    b"AUTH", b"ETRN", b"ATRN", b"TURN", b"SEND", b"SOML", b"SAML", b"XCLIENT", b"XFORWARD",
+    b"AUTH", b"ETRN", b"ATRN", b"TURN", b"SEND", b"SOML", b"SAML", b"BURL", b"XCLIENT", b"XFORWARD",
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH", b"CONNECT", b"PRI",
 })  # fmt: skip
 _BDAT = re.compile(rb"BDAT ([0-9]{1,12})(?: LAST)?\r\n", re.IGNORECASE)
