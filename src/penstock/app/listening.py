@@ -12,6 +12,7 @@ from ..events.binding import Bindings
 from ..events.transit import MaxMessageSize
 from ..hosts.smtp.claims import VERBS
 from ..hosts.smtp.encryption import TlsServing
+from ..hosts.smtp.etrn import VERB as ETRN
 from ..hosts.smtp.guard import NO_RATES, GuardSettings, Rates
 from ..hosts.smtp.host import SessionLimits, SmtpSettings
 from ..hosts.smtp.trust import Trust
@@ -25,7 +26,8 @@ from .logins import auth_serving
 def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, tls: TlsServing | None) -> SmtpSettings:
     """What the sessions of a listener are told."""
     built_in = ServerSettings(config.server.hostname).table
-    verbs = frozenset(bindings.verbs) - frozenset(built_in) | (VERBS if listener.xclient else frozenset())
+    own = (VERBS if listener.xclient else frozenset()) | frozenset([ETRN] if listener.etrn else [])
+    verbs = frozenset(bindings.verbs) - frozenset(built_in) | own
     limits = config.limits_of(listener.name)
     auth = auth_serving(config, listener, bindings)
     # One of a sink's own goes before one of the same name that ships.
@@ -80,7 +82,7 @@ def _session_limits(table: LimitsTable) -> SessionLimits:
 
 
 def _trust(config: Config, listener: ListenerTable) -> Trust:
-    return Trust(proxy=_networks(listener.proxy), xclient=_networks(listener.xclient), own=_networks(config.relay.networks))
+    return Trust(_networks(listener.proxy), _networks(listener.xclient), _networks(listener.etrn), _networks(config.relay.networks))
 
 
 def _networks(texts: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -44,6 +44,7 @@ from .generations import GenerationParts, Generations
 from .listening import smtp_settings
 from .loading import Loaded
 from .node import Node
+from .on_demand import OnDemand
 from .tracing import LiveTracing
 
 # How long a worker waits for a spool that a dying one still has.
@@ -92,7 +93,8 @@ class Worker:
         self._control: ControlServer | None = None
         bindings = self._generations.bindings
         names = self._ways.resolver.resolve_name
-        services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log, names)
+        self._on_demand = OnDemand(config, place.number, self._node.release_queue)
+        services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log, names, self._on_demand)
         self._host = SmtpHost(services)
         self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}
@@ -151,6 +153,7 @@ class Worker:
         self._watch_certificates(loaded.encryption)
         self._listeners = self._smtp_settings(config, bindings)
         self._host.rebind(bindings)
+        self._on_demand.config = config
         self._capturing.take_up(config)
         self._tracing.take_up(config)
         self._ways.outbound = loaded.outbound

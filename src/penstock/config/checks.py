@@ -74,6 +74,7 @@ def _check_listeners(listeners: list[ListenerTable], place: str) -> None:
         if not one.name.isprintable() or not one.name.strip() or "*" in one.name:
             raise ConfigError(f"{place}: listener", f"{one.name!r} is no name for a listener", "write a word such as 'mx'")
         check_networks(one.proxy, f"{place}: listener.{one.name}.proxy")
+        check_networks(one.etrn, f"{place}: listener.{one.name}.etrn")
         check_networks(one.xclient, f"{place}: listener.{one.name}.xclient")
         check_service(one, f"{place}: listener.{one.name}")
         for other in listeners[:number]:

@@ -43,6 +43,7 @@ class ListenerTable:
         without: keywords of EHLO that are not offered, such as "CHUNKING"; what they stand for is refused.
         no_soliciting: classes of solicitation that are refused (NO-SOLICITING), such as "org.example:ADV:ADLT".
         xclient: addresses and networks of filters and gateways that may say who the client behind them is (XCLIENT, XFORWARD).
+        etrn: addresses and networks of clients that may ask for the mail of domains that we relay for to be sent now (ETRN).
         limits: keys of ``[limits]`` that are other ones here; what is counted is counted together with the other listeners.
     """
 
@@ -59,6 +60,7 @@ class ListenerTable:
     without: list[str] = field(default_factory=list)
     no_soliciting: list[str] = field(default_factory=list)
     xclient: list[str] = field(default_factory=list)
+    etrn: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
 
 

@@ -20,6 +20,7 @@ from ...storage.base import Spool
 from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
 from .encryption import TlsServing
+from .etrn import OnDemand
 from .guard import Guard, GuardSettings, network_of
 from .guessing import Guesses
 from .intake import Memory
@@ -111,6 +112,7 @@ class Services:
     log: Log
     # Finds the host name of a client's address, "" for none; None where nobody looks.
     names: Callable[[str], Awaitable[str]] | None = None
+    on_demand: OnDemand | None = None
 
 
 class SmtpHost:

@@ -21,7 +21,7 @@ from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
 from ...wire.smtp.command import CROSS_PROTOCOL
-from . import claims
+from . import claims, etrn
 from .guard import EARLY
 from .login import must_log_in, on_auth
 from .promises import keep_promises, offered_now
@@ -196,8 +196,8 @@ class SmtpSession:
         longest = self.connection.settings.wire.limits.future_release
         if longest:
             offered = offered_now(offered, longest, self.services.server.now())
-        if offered and self.connection.settings.trust.xclient:
-            offered += claims.offered_to(self)
+        if offered:
+            offered += [*claims.offered_to(self), *etrn.offered_to(self)]
         before, self.work.helo = self.work.helo, self.claimed_helo or asked.name
         chain = self.bindings.chain(kind)
         if not chain:
@@ -298,6 +298,8 @@ class SmtpSession:
         """A verb that only its sinks know."""
         if asked.verb in claims.VERBS and not self.bindings.verbs.get(asked.verb):
             return claims.on_claim(self, asked)
+        if asked.verb == etrn.VERB and not self.bindings.verbs.get(asked.verb):
+            return etrn.on_etrn(self, asked)
         return self._ask_verb(asked.line, asked.argument, lambda reply: self.machine.respond(reply or _UNKNOWN))
 
     def on_refused(self, refused: wire.Refused) -> Step:

@@ -13,11 +13,13 @@ class Trust:
     Args:
         proxy: connections from here begin with a PROXY header.
         xclient: clients here may use XCLIENT and XFORWARD.
+        etrn: clients here may ask for mail to be sent on demand.
         own: our own networks, whose clients may do what users may.
     """
 
     proxy: tuple[IPv4Network | IPv6Network, ...] = ()
     xclient: tuple[IPv4Network | IPv6Network, ...] = ()
+    etrn: tuple[IPv4Network | IPv6Network, ...] = ()
     own: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def speaks_for_others(self, client_ip: str) -> bool:
