@@ -68,14 +68,15 @@ def rules() -> list[Rule]:
 async def replies(address: tuple[str, int], says: bytes) -> list[str]:
     """What a server answers to the whole of it, reply by reply, the banner first."""
     reader, writer = await asyncio.open_connection(*address)
+    said = b""
     try:
         said = await asyncio.wait_for(reader.readuntil(b"\n"), 20)
         writer.write(says)
         writer.write_eof()
         while piece := await asyncio.wait_for(reader.read(65536), 20):
             said += piece
-    except ConnectionResetError:
-        # A server that hangs up with input unread resets the connection; what it said before that is what counts.
+    except OSError:
+        # A server that hangs up with input unread resets the connection, or has gone before our end; what it said before is what counts.
         pass
     finally:
         writer.close()

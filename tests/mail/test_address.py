@@ -68,7 +68,7 @@ BAD = [
     "@:a@b",
     "<alice@example.com",
     "alice@example.com>",
-    "x" * 65 + "@example.com",
+    "x" * 253 + "@example.com",
     "a@" + "x" * 64 + ".example",
     "a@" + ".".join(["x" * 50] * 6),
     "alice@example.com bob@example.com",
@@ -122,7 +122,7 @@ def test_a_part_can_be_replaced_and_is_checked() -> None:
     for bad in ("", "a b", "-x"):
         with pytest.raises(AddressError):
             alice.with_domain(bad)
-    for bad in ("", "a\r\nb", "x" * 65):
+    for bad in ("", "a\r\nb", "x" * 253):
         with pytest.raises(AddressError):
             alice.with_local(bad)
 
@@ -133,8 +133,7 @@ DIFFERENT = {
     "1": "the empty text is the null reverse-path",
     "35": "a dot at the end of a domain makes it absolute in the DNS; it is taken and dropped",
     "43": "an empty quoted local part is in the grammar, but names nobody",
-    "59": "the 64 octets of a local part are counted without its quotes, which are not part of the name",
-    "60": "the 64 octets of a local part are counted without its quotes, which are not part of the name",
+    **dict.fromkeys(("26", "59", "60"), "return paths that encode whom they were for are longer than 64 octets"),
     "71": "one group of zeros written as :: is what RFC 5321 forbids and everybody else writes (RFC 5952 §4.2.2 forbids writing it only)",
 }
 

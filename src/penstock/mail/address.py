@@ -15,8 +15,11 @@ import msgspec
 
 from ..errors import AddressError
 
-# RFC 5321 §4.5.3.1: 64 octets of local part, 255 of domain, 256 of path including the two angle brackets.
-MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 64, 255, 254
+# RFC 5321 §4.5.3.1: 255 octets of domain, 256 of path including the two angle brackets. Of the local part it says 64, as what everybody must
+# take at least; return paths that encode whom they were for (VERP, SRS, BATV) are longer, and what is refused here is lost mail.
+MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 252, 255, 254
+# An address of so many octets has no part, and no label of its domain, that is too long.
+_SHORT = 64
 
 # UTF8-non-ascii of RFC 6531 §3.3, without the control characters, line ends and halves of surrogate pairs that nothing good comes from.
 _FOREIGN = r"\u00A0-\u2027\u202A-\uD7FF\uE000-\U0010FFFF"
@@ -60,7 +63,7 @@ class Address(msgspec.Struct, frozen=True, order=True):
         Raises: AddressError with the reason (RFC 5321 §4.1.2).
         """
         plain = _PLAIN.fullmatch(text)
-        if plain and len(text) <= MAX_LOCAL and not _SUSPECT.search(text):
+        if plain and len(text) <= _SHORT and not _SUSPECT.search(text):
             return cls(plain[1], plain[2].lower())
         if text.startswith("<") and text.endswith(">"):
             text = text[1:-1]
