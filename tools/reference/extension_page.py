@@ -94,9 +94,9 @@ ROWS: dict[str, Row] = {
     ),
 }
 BESIDE = {
-    "LMTP": 'RFC 2033: listeners with `service = "lmtp"`, by TCP or Unix sockets; deliveries and next hops `lmtp:...` ([LMTP](../lmtp.md)).',
+    "LMTP": 'RFC 2033: listeners with `service = "lmtp"`, TCP or Unix; deliveries and next hops `lmtp:...` ([LMTP](../lmtp.md)).',
     "PROXY": "versions 1 and 2, from balancers in `proxy` ([behind a balancer](../proxy.md)).",
-    "Implicit TLS": 'RFC 8314: listeners with `service = "submissions"` or `tls = "implicit"`; next hops on port 465 or with `tls_implicit`.',
+    "Implicit TLS": 'RFC 8314: listeners with `service = "submissions"` or `tls = "implicit"`; next hops on port 465.',
     "BURL": "RFC 4468: not offered, refused with 502.",
     "ATRN": "RFC 2645: not offered, refused with 502.",
     "VRFY, EXPN": "RFC 5321 §3.5: answered with 252, unless a sink says otherwise.",
@@ -114,8 +114,8 @@ def page() -> dict[str, str]:
         "# Extensions of SMTP",
         "",
         "What a listener offers in EHLO, and what Penstock makes of it as a client of other servers. EHLO shows what holds for this",
-        "client, on this listener, now. A keyword in `without` of a [listener](settings/listener.md) is neither offered nor taken; a sink at",
-        "[`Ehlo`](events/ehlo.md) may change the list.",
+        "client, on this listener, now. A keyword in `without` of a [listener](settings/listener.md) is neither offered nor taken; a sink",
+        "at [`Ehlo`](events/ehlo.md) may change the list.",
         "",
         "| keyword | specified in | offered | as a server | as a client |",
         "| --- | --- | --- | --- | --- |",

@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import AddressError
 
-# RFC 5321 §4.5.3.1: 255 octets of domain, 256 of path including the two angle brackets. Of the local part it says 64, as what everybody must
+# RFC 5321 §4.5.3.1: 255 octets of domain, 256 of path including the two angle brackets. Of the local part it says 64, what everybody must
 # take at least; return paths that encode whom they were for (VERP, SRS, BATV) are longer, and what is refused here is lost mail.
 MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 252, 255, 254
 # An address of so many octets has no part, and no label of its domain, that is too long.
