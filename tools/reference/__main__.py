@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import event_pages, extension_page, other_pages, verdict_pages
+from . import event_pages, extension_page, limits_page, other_pages, verdict_pages
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 MADE = ("events", "verdicts", "properties", "match", "settings")
@@ -13,14 +13,14 @@ MADE = ("events", "verdicts", "properties", "match", "settings")
 
 def pages() -> dict[str, str]:
     """All pages, by path in the folder."""
-    return {**event_pages.pages(), **verdict_pages.pages(), **other_pages.pages(), **extension_page.page()}
+    return {**event_pages.pages(), **verdict_pages.pages(), **other_pages.pages(), **extension_page.page(), **limits_page.page()}
 
 
 def differing() -> list[str]:
     """The pages that are not as the code says, or should not be there."""
     made = pages()
     there = {str(path.relative_to(FOLDER)) for part in MADE for path in (FOLDER / part).glob("*.md")}
-    there |= {extension_page.NAME} if (FOLDER / extension_page.NAME).exists() else set()
+    there |= {name for name in (extension_page.NAME, limits_page.NAME) if (FOLDER / name).exists()}
     wrong = [name for name, text in made.items() if name not in there or (FOLDER / name).read_text() != text]
     return sorted({*wrong, *(there - made.keys())})
 
