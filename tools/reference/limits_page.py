@@ -70,9 +70,9 @@ def page() -> dict[str, str]:
     """The page, by its path."""
     parts = ["# Limits\n", HERE]
     parts.append(
-        "Every number that bounds what others can cost: its default, what it bounds, what the RFC asks for where it does, and who has "
-        "a like number.\nThose of listeners are set in [`[limits]`](settings/limits.md), for one listener in its `limits`; those of deliveries in "
-        "[`[delivery]`](settings/delivery.md) and routes.\n"
+        "Every number that bounds what others can cost: its default, what it bounds, what the RFC asks for where it does, and "
+        "who has a like number.\nThose of listeners are set in [`[limits]`](settings/limits.md), for one listener in its "
+        "`limits`; those of deliveries in [`[delivery]`](settings/delivery.md) and routes.\n"
     )
     for title, cls in PARTS.items():
         parts += [f"## {title}\n", said(cls) + "\n", table(("limit", "default", "what it bounds"), _rows(cls))]
