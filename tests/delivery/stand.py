@@ -6,6 +6,7 @@ The destination is not the real one, so that a test sees each call that a courie
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 
 from events.harness import KeptLog
 from penstock import Sink
+from penstock.delivery import exchange
+from penstock.delivery.connection import Connection
 from penstock.delivery.couriers import CourierParts, Couriers
 from penstock.delivery.mx import Targets, TargetSettings
 from penstock.delivery.resolver import Resolver, ResolverSettings
@@ -147,6 +150,25 @@ class FakeHandover:
         self.held[message_id] = why
 
 
+# Connections that are not gone yet: TLS says goodbye, and the loop must not be closed under it.
+OPEN: set[Connection] = set()
+
+
+class Watched(Connection):
+    """A connection that is known to be open until it is lost."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        OPEN.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        OPEN.discard(self)
+        super().connection_lost(exc)
+
+
+exchange.Connection = Watched  # type: ignore[misc]
+
+
 class Stand:
     """Couriers for one destination; an async context manager.
 
@@ -188,6 +210,10 @@ class Stand:
         await self.couriers.stop(5.0)
         await self.resolver.close()
         assert self.destination.sessions == 0, "a session was not ended"
+        mine = {connection for connection in OPEN if connection._loop is asyncio.get_running_loop()}
+        with contextlib.suppress(AssertionError):  # one that broke in its handshake is told nothing more
+            await self.until(lambda: not mine & OPEN, "all connections are closed", 2.0)
+        OPEN.difference_update(mine)
 
     def attend(self) -> None:
         """Asks for a session."""

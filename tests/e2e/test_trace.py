@@ -161,7 +161,8 @@ def test_a_session_is_traced_with_what_was_refused_in_it(server: Server) -> None
         client.ehlo("client.example")
         client.mail("sender@client.example")
         assert client.rcpt("nobody@example.com")[0] == 550
-    (rejected,) = [line for line in server.log() if line.get("event") == "rejected"]
+    # Its line may be written after the reply.
+    (rejected,) = wait_until(lambda: [line for line in server.log() if line.get("event") == "rejected"], "the refusal is in the log")
     entries = trace(server, rejected["session"])
     (asked,) = [entry for entry in entries if entry["what"] == "RcptTo"]
     assert (asked["by"], asked["verdict"]) == ("refuse", "Reject 550 5.1.1 No such user")
