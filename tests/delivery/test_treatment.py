@@ -7,7 +7,9 @@ import email
 import pytest
 
 from delivery.stand import Stand, hop_settings, sent
+from penstock.delivery.downgrade import converted
 from penstock.delivery.settings import TlsSettings
+from penstock.mail.content import MemoryContent
 from penstock.mail.envelope import MailParameters
 from support.certificates import certificate
 from support.remote import Remote
@@ -118,3 +120,16 @@ async def test_a_server_that_wants_one_message_a_session_gets_one() -> None:
     async with Remote(Script(face=face)) as remote, Stand(QUEUE.format(remote.port), settings=hop_settings(idle=2.0)) as stand:
         await stand.deliver(stand.mail(), stand.mail())
     assert len(remote.sessions) == 2
+
+
+def test_only_binary_mail_is_converted_for_its_long_lines() -> None:
+    """Elsewhere they are as they came, and what is signed stays as it was signed."""
+    signed = b"Content-Type: multipart/signed; boundary=y\r\n\r\n--y\r\n\r\n" + b"x" * 1200 + b"\r\n--y--\r\n"
+    mixed = (
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=z\r\n\r\n--z\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+        b"gr\xc3\xbc\xc3\x9fe\r\n--z\r\n" + signed + b"--z--\r\n"
+    )
+    done = converted(MemoryContent(mixed))
+    assert done is not None
+    assert signed in done.read()
+    assert converted(MemoryContent(mixed), binary=True) is None

@@ -46,7 +46,7 @@ def converted(content: Content, binary: bool = False) -> Content | None:
         ends = LineEnds()
         data = ends.feed(data) + ends.finish()
     try:
-        return MemoryContent(_entity(data, "text/plain", top=True, depth=0))
+        return MemoryContent(_entity(data, "text/plain", top=True, depth=0, binary=binary))
     except _Impossible:
         return None
 
@@ -59,7 +59,7 @@ def _has_lines(data: bytes) -> bool:
     return all(len(line) <= 998 and b"\r" not in line and b"\n" not in line for line in lines)
 
 
-def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
+def _entity(data: bytes, default: str, top: bool, depth: int, binary: bool) -> bytes:
     """A message or a part with its header.
 
     Args:
@@ -67,8 +67,9 @@ def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
         default: its type when it has no Content-Type.
         top: it is a whole message, so without MIME-Version it is none of MIME.
         depth: how many parts it is within.
+        binary: it may have no lines; otherwise only octets above 127 are a reason to touch it.
     """
-    if _has_lines(data):
+    if _has_lines(data) if binary else data.isascii():
         return data
     fields, offset = split_header(data)
     if not fields.isascii() or depth > _DEEPEST:
@@ -85,9 +86,9 @@ def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
         raise _Impossible
     if kind.startswith("multipart/"):
         inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"
-        body, label = _parts(body, boundary, inner, depth), "7bit"
+        body, label = _parts(body, boundary, inner, depth, binary), "7bit"
     elif kind == "message/rfc822":
-        body, label = _entity(body, "text/plain", top=True, depth=depth + 1), "7bit"
+        body, label = _entity(body, "text/plain", top=True, depth=depth + 1, binary=binary), "7bit"
     elif kind.startswith("message/"):
         raise _Impossible
     elif kind.startswith("text/") and _ends_well(body):
@@ -99,26 +100,26 @@ def _entity(data: bytes, default: str, top: bool, depth: int) -> bytes:
     return header.to_bytes() + between + body
 
 
-def _parts(body: bytes, boundary: bytes, default: str, depth: int) -> bytes:
+def _parts(body: bytes, boundary: bytes, default: str, depth: int, binary: bool) -> bytes:
     """The parts of a multipart between their delimiters (RFC 2046 §5.1.1)."""
     if not boundary:
         raise _Impossible
     delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r\n|\Z)")
     pieces, end, inside = [], 0, False
     for match in delimiter.finditer(body):
-        pieces += [_between(body[end : match.start()], inside, default, depth), match[0]]
+        pieces += [_between(body[end : match.start()], inside, default, depth, binary), match[0]]
         end, inside = match.end(), match[1] is None
         if not inside:
             break
     if not pieces:
         raise _Impossible
-    return b"".join([*pieces, _between(body[end:], inside, default, depth)])
+    return b"".join([*pieces, _between(body[end:], inside, default, depth, binary)])
 
 
-def _between(data: bytes, inside: bool, default: str, depth: int) -> bytes:
+def _between(data: bytes, inside: bool, default: str, depth: int, binary: bool) -> bytes:
     if inside:
         # The line end of the delimiter line comes first.
-        return data[:2] + _entity(data[2:], default, top=False, depth=depth + 1)
+        return data[:2] + _entity(data[2:], default, top=False, depth=depth + 1, binary=binary)
     # Preamble and epilogue are "to be ignored" by everybody.
     return _ABOVE.sub(b"?", data)
 
