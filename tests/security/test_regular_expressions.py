@@ -24,6 +24,7 @@ import pytest
 import penstock
 from penstock.events.pattern import address_test, domain_test, glob
 from penstock.mail.address import Address
+from penstock.sinks.wildcard import wildcard
 
 SOURCE = Path(penstock.__file__).parent
 LONG = 1000
@@ -38,7 +39,7 @@ MADE_LATER = {
     ("events/pattern.py", "glob: atomic groups, tried below"),
     ("mail/address.py", "pieces of the grammar in the same file"),
     ("mail/header.py", "a field's name, escaped"),
-    ("sinks/senders.py", "the same glob"),
+    ("sinks/wildcard.py", "the same glob, tried below"),
     ("wire/smtp/command.py", "pieces of the grammar in the same file"),
     ("wire/smtp/extension.py", "pieces of the grammar in the same file"),
     ("wire/smtp/client_parameters.py", "pieces of the grammar in the same file"),
@@ -199,6 +200,7 @@ def test_patterns_of_users_are_bounded(stars: int) -> None:
     begin = time.thread_time()
     for value in ("a" * LONG, "a" * LONG + "c", "ab" * LONG + "c"):
         glob(pattern).fullmatch(value)
+        wildcard(pattern).fullmatch(value)
         domain_test(pattern)(value)
         address_test([f"{pattern}@{pattern}"])(Address(value, value))
     assert time.thread_time() - begin < 1.0

@@ -6,13 +6,14 @@ none, too; so the answer is temporary by default, for an administrator who looks
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from penstock import Sink, on
 from penstock.events import RcptTo
 from penstock.verdicts import Defer, Reject
+
+from .wildcard import wildcard
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class ReverseDnsSettings:
 
     Args:
         action: "defer" or "reject".
-        generic: patterns of names that say no more than an address, as providers give them to all; a client that has such a name is
-            refused as if it had none.
+        generic: names that say no more than an address, as providers give them to all, such as ``*.dyn.example.net``, where ``*`` stands
+            for any characters; a client that has such a name is refused as if it had none.
     """
 
     action: Literal["defer", "reject"] = "defer"
@@ -32,15 +33,14 @@ class ReverseDnsSettings:
 class ReverseDns(Sink[ReverseDnsSettings]):
     """Refuses at RCPT, so that the log names sender and recipient; never who has logged in, nor mail for a postmaster.
 
-    Raises: ValueError for a pattern that is none.
+    Raises: ValueError for a pattern that every name meets.
     """
 
     def __init__(self, settings: ReverseDnsSettings) -> None:
         super().__init__(settings)
-        try:
-            self._generic = [re.compile(pattern, re.IGNORECASE) for pattern in settings.generic]
-        except re.error as error:
-            raise ValueError(f"generic: {error.pattern!r} is no regular expression: {error}") from None
+        if any(not pattern.strip("*.") for pattern in settings.generic):
+            raise ValueError("generic: a pattern that any name meets would refuse everybody; write one such as '*.dyn.example.net'")
+        self._generic = [wildcard(pattern) for pattern in settings.generic]
 
     @on(RcptTo, blocking=False)
     def look(self, event: RcptTo) -> Defer | Reject | None:
@@ -51,7 +51,7 @@ class ReverseDns(Sink[ReverseDnsSettings]):
         # RFC 7372 §3.3: X.7.25, "Reverse DNS validation failed".
         if not name:
             return self._refuse("Your address has no host name that leads back to it")
-        if any(pattern.fullmatch(name[:255]) for pattern in self._generic):
+        if any(pattern.fullmatch(name.lower()) for pattern in self._generic):
             return self._refuse("The host name of your address is one as all customers have it")
         return None
 

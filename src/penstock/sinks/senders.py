@@ -12,6 +12,7 @@ from penstock.errors import AddressError, ConfigError
 
 from .known import without_detail
 from .watched import Watch, WatchedFile, read_text
+from .wildcard import wildcard
 
 # Seconds between two looks at the file.
 _INTERVAL = 1.0
@@ -164,7 +165,4 @@ def _address(text: str) -> str:
 def _pattern(text: str) -> re.Pattern[str]:
     if "@" not in text and text != "*":
         raise ValueError(f"{text!r} should be an address in which * stands for any characters, such as '*@example.com'")
-    first, *others = [re.escape(piece) for piece in re.split(r"\*+", text.lower())]
-    # The leftmost place of each piece between two stars is as good as any, hence the atomic groups: no address takes long to compare.
-    middle, last = "".join(f"(?>.*?{piece})" for piece in others[:-1]), "".join(f".*{piece}" for piece in others[-1:])
-    return re.compile(first + middle + last, re.DOTALL)
+    return wildcard(text)
