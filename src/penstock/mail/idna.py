@@ -44,6 +44,32 @@ def to_ascii(domain: str) -> str:
     return name
 
 
+def in_a_labels(domain: str) -> str:
+    """The domain in A-labels; as it is when it is ASCII already, or no host name."""
+    if domain.isascii():
+        return domain
+    try:
+        return to_ascii(domain)
+    except ValueError:
+        return domain
+
+
+def in_u_labels(domain: str) -> str:
+    """A domain of ASCII with each A-label that stands for a valid U-label written as that (RFC 5890 §2.3.2.1)."""
+    return ".".join(map(_u_label, domain.split("."))) if "xn--" in domain.lower() else domain
+
+
+def _u_label(label: str) -> str:
+    if not label.lower().startswith("xn--"):
+        return label
+    try:
+        # A fake A-label, which does not come back as it was, stays what it is.
+        decoded = label[4:].lower().encode("ascii").decode("punycode")
+        return decoded if to_ascii(decoded) == label.lower() else label
+    except ValueError:
+        return label
+
+
 def _a_label(label: str, domain: str) -> str:
     label = label.lower() if label.isascii() else _mapped(label)
     if not label.isascii():

@@ -16,6 +16,7 @@ import msgspec
 from ...errors import LocalProtocolError
 from ...mail.address import Address
 from ...mail.envelope import MailParameters, Recipient
+from ...mail.idna import in_a_labels
 from .outgoing import Mail, Rcpt, check_line
 
 # ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-") (RFC 5321 §4.1.1.1); "AUTH=LOGIN" is how servers said it before RFC 2554.
@@ -117,7 +118,8 @@ def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offe
     Raises: LocalProtocolError when the address or a parameter cannot be written in a line.
     Source: RFC 5321 §4.1.1.2, RFC 1870 §6, RFC 6152 §3, RFC 6531 §3.4, RFC 3461 §5.2.1.
     """
-    words, unmet = [f"MAIL FROM:<{_path(sender)}>"], set()
+    written = _in_reach(sender, offered)
+    words, unmet = [f"MAIL FROM:<{_path(written)}>"], set()
     if facts.size is not None and "SIZE" in offered:
         words.append(f"SIZE={facts.size}")
         if offered.size is not None and facts.size > offered.size:
@@ -136,7 +138,7 @@ def mail_command(sender: Address, parameters: MailParameters, facts: Facts, offe
     if "SMTPUTF8" in offered:
         if facts.utf8 or parameters.smtputf8 or not sender.is_ascii:
             words.append("SMTPUTF8")
-    elif facts.utf8 or not sender.is_ascii:
+    elif facts.utf8 or not written.is_ascii:
         # Asked for but not used is no obstacle: what is all ASCII is not an internationalized message (RFC 6531 §3.2).
         unmet.add(Needs.UTF8)
     asked = [f"RET={parameters.ret}"] if parameters.ret else []
@@ -160,7 +162,7 @@ def rcpt_command(recipient: Recipient, offered: Offered) -> Built[Rcpt]:
     Raises: LocalProtocolError when the address or a parameter cannot be written in a line.
     Source: RFC 5321 §4.1.1.3, RFC 3461 §5.2.1.
     """
-    address, unmet = recipient.address, set()
+    address, unmet = _in_reach(recipient.address, offered), set()
     if address.is_null:
         raise LocalProtocolError("RCPT with the null path")
     words = [f"RCPT TO:<{_path(address)}>"]
@@ -232,6 +234,16 @@ def _add(words: list[str], keyword: str, word: str, offered: Offered, *otherwise
         return set(otherwise)
     words.append(word)
     return set()
+
+
+def _in_reach(address: Address, offered: Offered) -> Address:
+    """The address as this server can have it: in A-labels, which name the same domain (RFC 5890 §2.3.2.1), without SMTPUTF8.
+
+    A local part has no such form: only its own server knows what it means.
+    """
+    if "SMTPUTF8" in offered or not address.local.isascii() or address.domain.isascii():
+        return address
+    return Address(address.local, in_a_labels(address.domain))
 
 
 def _path(address: Address) -> str:
