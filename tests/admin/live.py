@@ -13,6 +13,7 @@ from penstock import Address
 from penstock.admin.control import ControlServer, ControlSettings, serve_control
 from penstock.admin.live import Home, LiveOperations
 from penstock.admin.places import socket_path
+from penstock.delivery.lending import Lent
 from penstock.mail.content import MemoryContent
 from penstock.mail.envelope import Envelope, Recipient
 from penstock.mail.message import MessageRecord, encode_record
@@ -32,6 +33,11 @@ address = "127.0.0.1:0"
 [domain."example.com"]
 """
 CONTENT = b"Subject: greetings\r\nFrom: carol@client.example\r\n\r\nHello.\r\n"
+
+
+async def no_loan(queue: str, path: str) -> Lent:
+    """There are no couriers here to lend anything to."""
+    return Lent.UNUSED
 
 
 class Live:
@@ -60,7 +66,7 @@ class Live:
         await self.running.__aenter__()
         transport = self.running.node.transport
         assert transport is not None
-        home = Home(self.spool, transport.scheduler, transport.operations, transport.reset_routes, transport.submit)
+        home = Home(self.spool, transport.scheduler, transport.operations, transport.reset_routes, transport.submit, no_loan)
         listeners = {"mx": self.running.address}
         self.operations = LiveOperations(self.path.stem, self.running.node, [home], listeners, self.running.node.now())
         self.server = await serve_control(self.path, self.operations, get_log(), self._settings)

@@ -1,6 +1,6 @@
 """Answers the questions of the control socket with what a worker can do; knows no socket.
 
-Every answer ends soon: a page is bounded by its length and by time, and the next one is another question.
+Every answer but that to ``Lend`` ends soon: a page is bounded by its length and by time, and the next one is another question.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
+from ..delivery.lending import Lent
 from ..errors import StorageDamaged, StorageError
 from ..mail.content import chunks
 from ..observe.log import Log
@@ -28,6 +29,7 @@ from .protocol import (
     Data,
     Done,
     Flush,
+    Lend,
     ListDestinations,
     ListMessages,
     QueueRow,
@@ -157,6 +159,11 @@ class Administration:
             return [operations.status(), Done()]
         if isinstance(question, Flush):
             return [Done(count=self._noted("flush", question.queue, operations.flush(question.queue)))]
+        if isinstance(question, Lend):
+            lent = await operations.lend(question.queue, question.path)
+            if lent is Lent.LOST:
+                raise ControlError("later", "the connection was lost")
+            return [Done(count=int(lent is Lent.KEPT))]
         if isinstance(question, ResetRoutes):
             return [Done(count=self._noted("reset routes", "", await operations.reset_routes()))]
         if isinstance(question, Suspend):

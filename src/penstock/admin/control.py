@@ -21,7 +21,7 @@ from ..observe.log import Log
 from .answers import Administration
 from .operations import Operations
 from .places import open_socket
-from .protocol import MAX_LINE, AnyQuestion, ControlError, Done, Failed, Question, Submit, decode_data, decode_question, encode
+from .protocol import MAX_LINE, AnyQuestion, ControlError, Done, Failed, Lend, Question, Submit, decode_data, decode_question, encode
 from .protocol import Answer as Line
 from .taking import Taking, TakingLimits
 
@@ -145,8 +145,8 @@ class ControlServer:
         crowded = guest and self._guests > self._settings.connections - self._settings.reserved
         session = _Session(reader, writer, self._settings, peer[1])
         try:
-            async with asyncio.timeout(self._settings.whole):
-                await session.run(self._operations, self._taking, self._log, crowded)
+            async with asyncio.timeout(self._settings.whole) as limit:
+                await session.run(self._operations, self._taking, self._log, crowded, limit)
         except (OSError, TimeoutError, ValueError):
             # It went away, was too slow, or sent a line without end: nobody is there to be told.
             writer.transport.abort()
@@ -163,7 +163,7 @@ class _Session:
         self._settings = settings
         self._uid = uid
 
-    async def run(self, operations: Operations, taking: Taking, log: Log, crowded: bool) -> None:
+    async def run(self, operations: Operations, taking: Taking, log: Log, crowded: bool, limit: asyncio.Timeout) -> None:
         try:
             if crowded:
                 raise ControlError("later", "too many programs hand in mail at once")
@@ -171,6 +171,9 @@ class _Session:
             if isinstance(question, Submit):
                 await self._submit(question, taking, log)
                 return
+            if isinstance(question, Lend):
+                # It is answered when the customer has got his mail; the deliveries have times of their own.
+                limit.reschedule(None)
             async for line in Administration(operations, log, user_name(self._uid)).answer(question):
                 await self._write(line)
         except ControlError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from .. import __version__
+from ..delivery.lending import Lend, Lent, lend_to_each
 from ..events.work import Backplane, MessageWork
 from ..mail.content import Content
 from ..queue.destination import Destination
@@ -35,6 +36,7 @@ class Home:
         operations: changes single ones.
         reset_routes: routes all that is queued again; how many messages got another next hop.
         submit: takes a new message; its id, when it is durable.
+        lend: lends a connection for a queue.
     """
 
     spool: Spool
@@ -42,6 +44,7 @@ class Home:
     operations: MessageOperations
     reset_routes: Callable[[], Awaitable[int]]
     submit: Callable[[MessageWork], Awaitable[str]]
+    lend: Lend
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,9 @@ class LiveOperations:
                     home.scheduler.retry_now(name)
                     flushed.add(name)
         return len(flushed)
+
+    async def lend(self, queue: str, path: str) -> Lent:
+        return await lend_to_each([home.lend for home in self.homes], queue, path)
 
     async def reset_routes(self) -> int:
         return sum([await home.reset_routes() for home in self.homes])

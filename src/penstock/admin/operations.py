@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..delivery.lending import Lent
 from ..events.work import MessageWork
 from ..mail.content import Content
 from ..storage.base import Entry, Page, Query, QueueCount, Spool
@@ -83,6 +84,9 @@ class Operations(Questions, Protocol):
 
     def flush(self, queue: str) -> int:
         """Tries what waits in a queue, or in all with "", now; in how many queues."""
+
+    async def lend(self, queue: str, path: str) -> Lent:
+        """Delivers what waits in a queue over the connection behind a Unix socket, and tells how that connection was left."""
 
     async def reset_routes(self) -> int:
         """Asks for the next hop of all that is queued again; how many got another."""

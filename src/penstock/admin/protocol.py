@@ -174,6 +174,19 @@ class Flush(Question, frozen=True, tag="flush"):
     queue: str = ""
 
 
+class Lend(Question, frozen=True, tag="lend"):
+    """Lends a customer's connection for what waits in his queue (ATRN, RFC 2645). ``Done.count`` is 1 when it was used and can be used on,
+    0 when it was not used; ``Failed`` says that it is lost.
+
+    Args:
+        queue: whose mail is fetched.
+        path: the Unix socket behind which the customer is.
+    """
+
+    queue: str
+    path: str
+
+
 class Submit(Question, frozen=True, tag="submit"):
     """Hands in a message. Its content follows as ``Data`` lines, of which an empty one is the last; ``Done.id`` is told when it is durable.
 
@@ -206,7 +219,7 @@ class AskStatus(Question, frozen=True, tag="status"):
 
 AnyQuestion = (
     ListMessages | ShowMessage | CatMessage | ChangeMessages | CountQueues | CountAges | ListDestinations
-    | Suspend | Resume | Flush | Submit | ResetRoutes | AskStatus | ListBindings | Reload | ChangeBinding | AskTracing
+    | Suspend | Resume | Flush | Lend | Submit | ResetRoutes | AskStatus | ListBindings | Reload | ChangeBinding | AskTracing
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from ..config.limiting import LimitsTable
 from ..config.listening import ListenerTable
 from ..events.binding import Bindings
 from ..events.transit import MaxMessageSize
+from ..hosts.smtp.atrn import VERB as ATRN
 from ..hosts.smtp.claims import VERBS
 from ..hosts.smtp.encryption import TlsServing
 from ..hosts.smtp.etrn import VERB as ETRN
@@ -26,7 +27,8 @@ from .logins import auth_serving
 def smtp_settings(config: Config, listener: ListenerTable, bindings: Bindings, tls: TlsServing | None) -> SmtpSettings:
     """What the sessions of a listener are told."""
     built_in = ServerSettings(config.server.hostname).table
-    own = (VERBS if listener.xclient else frozenset()) | frozenset([ETRN] if listener.etrn else [])
+    own = VERBS if listener.xclient else frozenset[str]()
+    own |= {verb for verb, offered in ((ETRN, listener.etrn), (ATRN, listener.atrn)) if offered}
     verbs = frozenset(bindings.verbs) - frozenset(built_in) | own
     limits = config.limits_of(listener.name)
     auth = auth_serving(config, listener, bindings)

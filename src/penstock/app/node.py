@@ -45,6 +45,10 @@ class Node:
         """Releases what is held in a queue and works on it now; how many messages there are."""
         return sum(transport.release_queue(queue) for transport in self.transports)
 
+    def is_waiting(self, queue: str) -> bool:
+        """Whether there is mail in a queue that is not held."""
+        return any(transport.is_waiting(queue) for transport in self.transports)
+
     async def reset_routes(self) -> int:
         """Asks for the next hop of what is queued again; how many messages got another."""
         return sum([await transport.reset_routes() for transport in self.transports])

@@ -44,7 +44,7 @@ from .generations import GenerationParts, Generations
 from .listening import smtp_settings
 from .loading import Loaded
 from .node import Node
-from .on_demand import OnDemand
+from .on_demand import Collection, OnDemand, lender
 from .tracing import LiveTracing
 
 # How long a worker waits for a spool that a dying one still has.
@@ -93,8 +93,12 @@ class Worker:
         self._control: ControlServer | None = None
         bindings = self._generations.bindings
         names = self._ways.resolver.resolve_name
+        self._lends = [lender(transport, couriers) for transport, couriers in zip(self._transports, self._couriers, strict=True)]
         self._on_demand = OnDemand(config, place.number, self._node.release_queue)
-        services = Services(self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log, names, self._on_demand)
+        self._customers = customers = Collection(self._on_demand, place.number, self._node.is_waiting, self._lends)
+        services = Services(
+            self._node, bindings, self._dispatcher, self._transports[0], self._spools[0], self._log, names, self._on_demand, customers
+        )
         self._host = SmtpHost(services)
         self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}
@@ -127,6 +131,7 @@ class Worker:
         for name, sock in self._place.sockets:
             self._servers.append(await serve(sock, partial(self._connection, name)))
         self._control = await self._serve_control()
+        self._customers.clear()
         self._tell(ServerStarted)
 
     def _connection(self, listener: str) -> Connection:
@@ -164,7 +169,8 @@ class Worker:
     async def _serve_control(self) -> ControlServer:
         """Opens the control socket."""
         table = self._config.server
-        homes = [Home(t.spool, t.scheduler, t.operations, t.reset_routes, t.submit) for t in self._transports]
+        working = zip(self._transports, self._lends, strict=True)
+        homes = [Home(t.spool, t.scheduler, t.operations, t.reset_routes, t.submit, lend) for t, lend in working]
         listeners = {name: place_of(sock) for name, sock in self._place.sockets}
         worker = f"worker-{self._place.number}"
         bindings = LiveBindings(worker, self._generations)

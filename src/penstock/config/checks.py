@@ -103,6 +103,10 @@ def _check_domain(config: Config, domain: str, table: DomainTable, place: str) -
         if not name or "@" in name or (name != "*" and "*" in name):
             what = f"{name!r} is no local part: what stands before the '@', in full; or '*' alone, for any"
             raise ConfigError(f"{place}.recipients", what, "write 'alice' for alice@" + domain)
+    if table.fetched_by and table.kind != "relay":
+        raise ConfigError(f"{place}.fetched_by", "mail of a local domain is delivered here", 'write kind = "relay", or leave it out')
+    if table.fetched_by and domain in config.routes and config.routes[domain].next_hop:
+        raise ConfigError(f"{place}.fetched_by", f'[route."{domain}"] sends its mail elsewhere', "leave out one of the two")
     kind, _, target = table.deliver.partition(":")
     if "\0" in target:
         raise ConfigError(f"{place}.deliver", "a path cannot hold a NUL")

@@ -44,6 +44,7 @@ class ListenerTable:
         no_soliciting: classes of solicitation that are refused (NO-SOLICITING), such as "org.example:ADV:ADLT".
         xclient: addresses and networks of filters and gateways that may say who the client behind them is (XCLIENT, XFORWARD).
         etrn: addresses and networks of clients that may ask for the mail of domains that we relay for to be sent now (ETRN).
+        atrn: customers who log in here may fetch the mail of their domains (ATRN), which ``fetched_by`` of a domain names.
         limits: keys of ``[limits]`` that are other ones here; what is counted is counted together with the other listeners.
     """
 
@@ -61,6 +62,7 @@ class ListenerTable:
     no_soliciting: list[str] = field(default_factory=list)
     xclient: list[str] = field(default_factory=list)
     etrn: list[str] = field(default_factory=list)
+    atrn: bool = False
     limits: dict[str, Any] = field(default_factory=dict)
 
 

@@ -85,6 +85,7 @@ class DomainTable:
         aliases: a file in the syntax of /etc/aliases.
         virtual: a file of virtual addresses: ``address destination, destination ...`` on each line.
         catch_all: who gets the mail of addresses that do not exist otherwise; "" for nobody.
+        fetched_by: users for whom the mail of this domain, of kind "relay", waits until one of them logs in and fetches it (ATRN).
     """
 
     kind: Literal["local", "relay"] = "local"
@@ -93,6 +94,7 @@ class DomainTable:
     aliases: Path | None = None
     virtual: Path | None = None
     catch_all: str = ""
+    fetched_by: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..events.event import Event
 from ..events.plug import BUILT_IN
 from ..events.rule import Match
+from ..mail.nexthop import ATRN
 from .outbound import is_hop
 from .schema import BindingTable, Config, DomainTable
 from .stores import store_bindings
@@ -84,6 +85,8 @@ def _routing(config: Config) -> BindingTable:
                 what = f"both 'deliver' and [route.\"{domain}\"] say where its mail goes"
                 raise ConfigError(f'{config.path}: domain."{domain}".deliver', what, "leave next_hop out of the route")
             routes[domain]["next_hop"] = table.deliver
+        if table.fetched_by:
+            routes.setdefault(domain, {}).update(next_hop=f"{ATRN}:{domain}", schedule="on-demand")
     return _table("routing", "routing:Routing", {"routes": routes, "smart_host": config.delivery.smart_host})
 
 

@@ -32,6 +32,7 @@ from ..transport.outcome import Handover
 from .attempt import Attempt, Trouble
 from .exchange import Context
 from .hooks import Hooks
+from .lending import Lending, Loan
 from .mx import Ask, Target, Targets, Unroutable
 from .session import Session
 from .settings import DeliverySettings, HopSettings
@@ -79,6 +80,7 @@ class Couriers:
         self.context = Context(parts.server, Hooks(parts.dispatcher, bindings), parts.log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.lending = Lending()
 
     def rebind(self, bindings: Bindings, settings: DeliverySettings | None = None) -> None:
         """From now on new sessions ask these bindings; those under way keep theirs to the end of their present message.
@@ -97,10 +99,10 @@ class Couriers:
 
     def attend(self, destination: Destination) -> None:
         """Begins one more session with a destination."""
-        if self._stopping:
+        if self._stopping or not self.lending.may_begin(destination.name):
             return
         destination.begin_session()
-        task = asyncio.get_running_loop().create_task(self._run(destination))
+        task = asyncio.get_running_loop().create_task(self._run(destination, self.lending.take(destination.name)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -114,12 +116,16 @@ class Couriers:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=LAST_WAIT)
 
-    async def _run(self, destination: Destination) -> None:
+    async def _run(self, destination: Destination, loan: Loan | None) -> None:
         try:
-            await Courier(self, self._parts, self._settings, destination).run()
+            courier = Courier(self, self._parts, self._settings, destination)
+            courier.loan = loan
+            await courier.run()
         except Exception as error:
             self._parts.log.error("session failed", queue=destination.name, error=f"{type(error).__name__}: {error}", exc_info=error)
         finally:
+            if loan is not None:
+                loan.end()
             destination.end_session()
 
 
@@ -143,6 +149,8 @@ class Courier:
         self._destination = destination
         self._queue = destination.name
         self._session: Session | None = None
+        # The only connection that it may use, of a customer who fetches his mail.
+        self.loan: Loan | None = None
         self._born = 0.0
         # Messages of the present session, and those that a sink left for another one.
         self._served = 0
@@ -152,7 +160,7 @@ class Courier:
         """Takes messages until there are none, or the session has to end."""
         destination = self._destination
         try:
-            while not self._couriers.stopping:
+            while not self._couriers.stopping and not self._is_out_of_use():
                 job = destination.take()
                 if job is None:
                     if not await self._wait():
@@ -181,7 +189,7 @@ class Courier:
     async def _wait(self) -> bool:
         """Waits with an idle session for another message; False when none comes, or there is no session to keep."""
         session = self._session
-        if session is None or not session.look():
+        if session is None or self.loan is not None or not session.look():
             return False
         return await self._destination.wait(session.settings.limits.idle)
 
@@ -228,6 +236,9 @@ class Courier:
 
     async def _attempt(self, attempt: Attempt) -> None:
         """Tries servers until one has answered for every recipient, or there is none left to try."""
+        if self.loan is not None and attempt.work.record.envelope.parameters.requiretls:
+            attempt.give_up(Trouble("REQUIRETLS cannot be kept where mail is fetched (ATRN)", "5.7.30", permanent=True), wide=False)
+            return
         blame = True
         while attempt.left and not attempt.skipped:
             session = self._session
@@ -317,6 +328,9 @@ class Courier:
             trouble = await session.connecting(target, attempt.work)
             if clear:
                 session.tls_level = "none"
+            elif self.loan is not None:
+                # Whose connection this is was proven with a password.
+                session.tls_level = "may"
             trouble = trouble or await session.open()
             ready = trouble is None
         finally:
@@ -330,7 +344,10 @@ class Courier:
 
     async def _find(self, attempt: Attempt) -> tuple[Target, ...] | Unroutable:
         try:
-            hop = self._hop()
+            hop, loan = self._hop(), self.loan
+            if loan is not None and not loan.used:
+                loan.used = True
+                return (Target(hop.host, "", 0, path=loan.path),)
             chain = self._context.hooks.resolve_host
             return await self._parts.targets.of(hop, self._asker(attempt) if chain else None)
         except ValueError as error:
@@ -411,15 +428,26 @@ class Courier:
 
     def _is_worn(self, session: Session) -> bool:
         """True when a session takes no further message."""
-        most = min(session.settings.limits.messages, session.machine.offered.limit("MAILMAX") or sys.maxsize)
+        most = session.machine.offered.limit("MAILMAX") or sys.maxsize
+        if self.loan is not None:
+            # There is no other connection to go on with, and the customer waits for all of it.
+            return not session.look() or self._served >= most
         age = session.connection.time() - self._born
-        return not session.look() or self._served >= most or age >= session.settings.limits.age
+        return not session.look() or self._served >= min(session.settings.limits.messages, most) or age >= session.settings.limits.age
+
+    def _is_out_of_use(self) -> bool:
+        """True when the connection that was lent takes no further message, and there is no other."""
+        if self.loan is None or not self.loan.used:
+            return False
+        return self._session is None or self._is_worn(self._session)
 
     async def _end_session(self) -> None:
         session = self._session
         if session is None:
             return
-        await session.quit()
+        if self.loan is not None:
+            self.loan.kept = session.is_at_rest
+        await session.quit(farewell=self.loan is None)
         self._session = None
         self._end_generation()
         self._log_session(session, session.trouble.text if session.trouble is not None else "")

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..events.verdict_transit import Addresses, NotFound
 from ..mail.idna import to_ascii
-from ..mail.nexthop import SMTP_PORT, NextHop
+from ..mail.nexthop import ATRN, SMTP_PORT, NextHop
 from .answers import Answer, Mx, Outcome
 from .resolver import Resolver
 from .source import has_route
@@ -126,6 +126,8 @@ class Targets:
         """
         if hop.kind == "local":
             raise ValueError("no connection leads to the next hop 'local'")
+        if hop.kind == ATRN:
+            return Unroutable("4.4.1", f"the mail of {hop.host} waits until it is fetched (ATRN)")
         if hop.path:
             return (Target("", "", 0, path=hop.path),)
         search = _Search(self, hop, ask)

@@ -83,8 +83,17 @@ class Session(Exchange):
         self.server = self.server._replace(dsn="DSN" in self.machine.extensions)
         return None
 
-    async def quit(self) -> None:
-        """Says goodbye, if anybody is there, and closes; whatever a server does now harms nobody."""
+    @property
+    def is_at_rest(self) -> bool:
+        """True between two messages: whoever has the connection next can go on with EHLO."""
+        return not self.over and self.machine.state is ClientState.READY and self.machine.oldest is None
+
+    async def quit(self, farewell: bool = True) -> None:
+        """Says goodbye, if anybody is there, and closes; whatever a server does now harms nobody.
+
+        Args:
+            farewell: with QUIT; without it for who goes on with a connection that was lent.
+        """
         hooks = self.context.hooks
         ready = self.machine.state is not ClientState.CONNECTED and not self.over
         if hooks.session_end and ready:
@@ -93,7 +102,7 @@ class Session(Exchange):
             await wire.end()
         # Nobody waits for long: the slot is wanted for other mail, and most servers have nothing more to say.
         self.connection.until = self.connection.time() + FAREWELL
-        if self.machine.may_send(Quit()) and not self.connection.is_lost:
+        if farewell and self.machine.may_send(Quit()) and not self.connection.is_lost:
             with contextlib.suppress(LocalProtocolError):
                 await self._exchange_last(Quit())
         self.connection.close()

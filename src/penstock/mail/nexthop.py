@@ -4,6 +4,7 @@
     [relay.example]:25      that host, without looking for MX records; also ``[192.0.2.1]``, ``[2001:db8::1]:25``, ``[IPv6:2001:db8::1]``
     lmtp:[127.0.0.1]:24     LMTP over TCP, never with MX records; also ``lmtp:host:24``
     lmtp:/run/lmtp.sock     LMTP over a Unix socket; also ``lmtp:unix:/run/lmtp.sock``
+    atrn:example.com        nowhere: the customer whose domain it is comes and fetches it (ATRN, RFC 2645)
     local                   this server
 
 ``smtp:`` may stand before each of the first two. There is one canonical text for each hop, since it is the name of a queue, by which mail
@@ -19,15 +20,16 @@ from typing import Literal, Self
 
 from .idna import to_ascii
 
-Kind = Literal["local", "smtp", "lmtp"]
+Kind = Literal["local", "smtp", "lmtp", "atrn"]
 
 SMTP_PORT, LMTP_PORT = 25, 24
+ATRN: Literal["atrn"] = "atrn"
 # sun_path has 108 octets on Linux, one of them for the NUL at its end.
 MAX_SOCKET_PATH = 107
 # Longer than anything that a configuration comes to: 253 octets of host, a scheme, brackets and a port.
 _MAX_TEXT = 400
 
-_SCHEME = re.compile(r"(smtp|lmtp|mx|local)(?::|\Z)", re.IGNORECASE)
+_SCHEME = re.compile(r"(smtp|lmtp|mx|local|atrn)(?::|\Z)", re.IGNORECASE)
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?", re.DOTALL)
 _TAG = re.compile(r"IPv6:", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -40,13 +42,14 @@ class NextHop:
     """A next hop; made by ``parse``, ``of_domain`` or ``of_queue``, which check what they are given.
 
     Args:
-        kind: "smtp", "lmtp", or "local" for this server itself.
-        host: a host or domain name in lower case and A-labels, or an IP address without brackets; "" for a socket and for "local".
+        kind: "smtp", "lmtp", "atrn" for mail that is fetched, or "local" for this server itself.
+        host: a host or domain name in lower case and A-labels, or an IP address without brackets; "" for a socket and for
+            "local"; of "atrn" the domain.
         port: the TCP port; 0 where there is none.
         mx: True when the host is a domain whose MX records are to be looked up.
         path: the Unix socket, "" when the host counts.
 
-    Source: RFC 5321 §5.1; RFC 2033.
+    Source: RFC 5321 §5.1; RFC 2033; RFC 2645.
     """
 
     kind: Kind
@@ -72,6 +75,8 @@ class NextHop:
             return cls("local")
         if not rest:
             raise ValueError(f"{text!r}: a host is missing")
+        if scheme == ATRN:
+            return cls(ATRN, _host(rest, text))
         if scheme == "smtp" and rest[:3].lower() == "mx:":
             scheme, rest = "mx", rest[3:]
         if scheme == "lmtp" and (rest.startswith("/") or rest[:5].lower() == "unix:"):
@@ -126,6 +131,8 @@ class NextHop:
     def __str__(self) -> str:
         if self.kind == "local":
             return "local"
+        if self.kind == ATRN:
+            return f"{ATRN}:{self.host}"
         if self.path:
             return f"lmtp:{self.path}"
         if self.mx:

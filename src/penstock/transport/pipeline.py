@@ -209,6 +209,11 @@ class Transport:
         if entry is not None:
             self._spool.append([Put(msgspec.structs.replace(entry, held=f"damaged: {why}"))])
 
+    def is_waiting(self, queue: str) -> bool:
+        """Whether there is mail in a queue that is not held."""
+        waiting = self._spool.census().get(queue)
+        return waiting is not None and waiting.entries > waiting.held
+
     def release_queue(self, queue: str) -> int:
         """Releases what is held in a queue, and tries all of it now; how many messages are in it."""
         released = self.operations.release_all(queue)

@@ -23,6 +23,7 @@ from .opening import Opening
 from .session import SmtpSession
 from .starttls import ConnectionTls, tls_is_on
 from .tap import SessionTap
+from .turned import Turned
 
 # Octets that may wait unparsed before the client is asked to stop sending.
 MAX_PENDING = 256 * 1024
@@ -63,6 +64,8 @@ class Connection(asyncio.Protocol):
         # Between the socket and the machine, once TLS has begun.
         self.layer: TlsLayer | None = None
         self._tls = ConnectionTls(self)
+        # Who has the octets once the client is the server (ATRN).
+        self.turned: Turned | None = None
         # Until a balancer has said whose connection it is.
         self._opening: Opening | None = None
         self._loop = asyncio.get_running_loop()
@@ -140,6 +143,9 @@ class Connection(asyncio.Protocol):
 
     def _hear(self, data: bytes) -> None:
         """Octets in clear; none when no more will come."""
+        if self.turned is not None:
+            self.turned.receive(data)
+            return
         if self.tap is not None and data:
             self.tap.received(data)
         self.machine.receive_data(data)
@@ -167,6 +173,8 @@ class Connection(asyncio.Protocol):
         self.clock.stop()
         self.host.leave(self)
         self.dialogue.lose()
+        if self.turned is not None:
+            self.turned.receive(b"")
         if self._task is not None:
             self._task.cancel()
         if self._session is not None:
@@ -182,6 +190,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._choked = False
+        if self.turned is not None:
+            self.turned.let_write()
         if not self._busy:
             self._pump()
 
@@ -226,6 +236,17 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(octets)
 
+    def pass_on(self, octets: bytes) -> bool:
+        """Octets that are not of the machine go to the client, within TLS where there is TLS; False when it should get no more just now."""
+        if self._transport is not None:
+            self._transport.write(octets if self.layer is None else self.layer.protect(octets))
+        return not self._choked
+
+    def hold_back(self, really: bool) -> None:
+        """Reads no more octets, or reads on."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.pause_reading if really else self._transport.resume_reading)()
+
     def begin_tls(self) -> None:
         """From here on all octets are of TLS: first of a handshake, which has a time of its own."""
         assert self.settings.tls is not None
@@ -255,13 +276,15 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The server stops: an idle session ends now, a transaction under way may end first."""
-        if self._opening is not None:
+        if self._opening is not None or self.turned is not None:
             self.abort()
         elif not self._busy and self._is_to_end():
             self.flush()
 
     def hang_up(self, ending: str) -> None:
         """Ends the session at once."""
+        if self.turned is not None:
+            self.abort()
         self.finish(_SHUTTING_DOWN, ending)
         self.flush()
         if self._transport is not None:

@@ -19,6 +19,7 @@ from ...observe.log import Log
 from ...storage.base import Spool
 from ...transport.pipeline import Transport
 from ...wire.smtp.settings import ServerSettings
+from .atrn import Customers
 from .encryption import TlsServing
 from .etrn import OnDemand
 from .guard import Guard, GuardSettings, network_of
@@ -113,6 +114,7 @@ class Services:
     # Finds the host name of a client's address, "" for none; None where nobody looks.
     names: Callable[[str], Awaitable[str]] | None = None
     on_demand: OnDemand | None = None
+    customers: Customers | None = None
 
 
 class SmtpHost:

@@ -21,7 +21,7 @@ from ...mail.reply import Reply
 from ...observe.log import Log
 from ...wire.smtp import happening as wire
 from ...wire.smtp.command import CROSS_PROTOCOL
-from . import claims, etrn
+from . import atrn, claims, etrn
 from .guard import EARLY
 from .login import must_log_in, on_auth
 from .promises import keep_promises, offered_now
@@ -197,7 +197,7 @@ class SmtpSession:
         if longest:
             offered = offered_now(offered, longest, self.services.server.now())
         if offered:
-            offered += [*claims.offered_to(self), *etrn.offered_to(self)]
+            offered += [*claims.offered_to(self), *etrn.offered_to(self), *atrn.offered_to(self)]
         before, self.work.helo = self.work.helo, self.claimed_helo or asked.name
         chain = self.bindings.chain(kind)
         if not chain:
@@ -300,6 +300,8 @@ class SmtpSession:
             return claims.on_claim(self, asked)
         if asked.verb == etrn.VERB and not self.bindings.verbs.get(asked.verb):
             return etrn.on_etrn(self, asked)
+        if asked.verb == atrn.VERB and not self.bindings.verbs.get(asked.verb):
+            return atrn.on_atrn(self, asked)
         return self._ask_verb(asked.line, asked.argument, lambda reply: self.machine.respond(reply or _UNKNOWN))
 
     def on_refused(self, refused: wire.Refused) -> Step:
