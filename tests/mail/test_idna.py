@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.mail.idna import to_ascii
+from penstock.mail.idna import in_a_labels, in_u_labels, to_ascii
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,33 @@ def test_the_ascii_form_of_any_name_is_its_own_ascii_form(text: str) -> None:
     assert name.isascii()
     assert name == name.lower()
     assert to_ascii(name) == name
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("mx.xn--bcher-kva.example", "mx.bücher.example"),
+        ("XN--BCHER-KVA.example", "bücher.example"),
+        ("mx.example", "mx.example"),
+        ("xn--a.xn--strae-oqa.example", "xn--a.straße.example"),
+        ("xn--bcher-KVA9.example", "xn--bcher-KVA9.example"),
+        ("xn--.example", "xn--.example"),
+        ("xn--ls8h.example", "xn--ls8h.example"),
+    ],
+)
+def test_only_a_label_that_comes_back_as_it_was_is_shown_in_unicode(written: str, shown: str) -> None:
+    """The others are fake A-labels (RFC 5890 §2.3.1), one of them that of a symbol, which IDNA2008 does not allow."""
+    assert in_u_labels(written) == shown
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("Example.com", "Example.com"),
+        ("[127.0.0.1]", "[127.0.0.1]"),
+        ("a☃b.example", "a☃b.example"),
+    ],
+)
+def test_a_domain_that_has_no_a_labels_stays_as_it_is(domain: str, expected: str) -> None:
+    assert in_a_labels(domain) == expected
