@@ -25,6 +25,7 @@ service = "submission"
 tls = "offer"
 xclient = ["127.0.0.1"]
 etrn = ["127.0.0.1"]
+atrn = true
 """
 
 
@@ -46,4 +47,4 @@ def test_a_listener_that_offers_everything_offers_what_the_page_lists(tmp_path: 
             client.ehlo("client.example")
             plain = {name.upper() for name in client.esmtp_features}
     assert {name.upper() for name in in_clear | within} == listed
-    assert listed - plain == {"AUTH", "REQUIRETLS", "FUTURERELEASE", "ETRN", "XCLIENT", "XFORWARD"}
+    assert listed - plain == {"AUTH", "REQUIRETLS", "FUTURERELEASE", "ETRN", "ATRN", "XCLIENT", "XFORWARD"}

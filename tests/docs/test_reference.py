@@ -78,6 +78,7 @@ TABLES = {
     "[relay]": schema.RelayTable,
     '[domain."example.com"]': schema.DomainTable,
     '[route."example.org"]': schema.RouteTable,
+    '[fetch."[odmr.example.net]:366"]': schema.FetchTable,
     "[delivery]": schema.DeliveryTable,
     "[dns]": schema.DnsTable,
     "[notices]": schema.NoticesTable,

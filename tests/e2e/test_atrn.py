@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -296,3 +297,67 @@ def test_a_customer_that_only_listens_is_let_go(provider: Server) -> None:
                 pass
         except (TimeoutError, ConnectionError):
             pass
+
+
+OFFICE = """
+[domain."office.example"]
+kind = "local"
+deliver = "maildir:{mail}/{{domain}}/{{local}}"
+
+[domain."shop.example"]
+kind = "local"
+deliver = "maildir:{mail}/{{domain}}/{{local}}"
+
+[delivery]
+ca_file = "{authorities}"
+
+[dns.hosts]
+"mx.example.com" = ["127.0.0.1"]
+
+[route."[mx.example.com]:{port}"]
+user = "acme"
+password = "{password}"
+tls = "verify"
+
+[fetch."[mx.example.com]:{port}"]
+domains = ["office.example", "shop.example"]
+every = "1s"
+"""
+
+
+def office(folder: Path, provider: Server, password: str = "anvil of steel") -> Server:
+    """A server at a customer's, which fetches its mail."""
+    own = certificate("mx.example.com")
+    more = OFFICE.format(mail=folder / "mail", authorities=own.certificate, port=provider.at("odmr")[1], password=password)
+    return Server(folder, workers=2, more=more)
+
+
+def test_a_penstock_fetches_its_mail_from_another_one_again_and_again(tmp_path: Path, provider: Server) -> None:
+    sent = send(provider, 20) | send(provider, 5, "shop.example")
+    with office(tmp_path / "office", provider) as fetching:
+        fetching.mailboxes.wait_for(sent)
+        more = send(provider, 5)
+        fetching.mailboxes.wait_for(more)
+        received = [line for line in fetching.log() if line["event"] == "accepted"]
+    assert len(received) == len(sent) + len(more)
+    told = [line["event"] for line in fetching.log() if line.get("level") in ("error", "warning")]
+    assert set(told) <= {"running as root"}
+
+
+def test_a_customer_is_told_why_nothing_comes(tmp_path: Path, provider: Server) -> None:
+    send(provider, 1)
+    with office(tmp_path / "office", provider, "forgotten") as fetching:
+        line = fetching.wait_for_log(lambda line: line["event"] == "mail could not be fetched", "it is said")
+    assert "535" in line["reason"]
+    assert "forgotten" not in fetching.log_text()
+
+
+def test_mail_that_is_fetched_is_not_lost_when_processes_are_killed_on_both_sides(tmp_path: Path, provider: Server) -> None:
+    sent = send(provider, 60)
+    with office(tmp_path / "office", provider) as fetching:
+        for index, server in enumerate((provider, fetching, provider, fetching)):
+            wait_until(partial(lambda least: len(fetching.mailboxes.refresh()) > least, 10 * index), "some of it came")
+            server.kill_worker(index // 2)
+            server.wait_for_workers()
+        fetching.mailboxes.wait_for(sent, timeout=60)
+    assert not list((provider.folder / "run").glob("*.atrn"))

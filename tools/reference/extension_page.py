@@ -83,6 +83,12 @@ ROWS: dict[str, Row] = {
         "works on the queues of domains of kind `relay`, in all workers",
         "by a sink, with `event.send()`",
     ),
+    "ATRN": Row(
+        "RFC 2645",
+        "on listeners with `atrn`",
+        "[turns the connection](../queue.md#fetched-by-the-customer), and delivers what waits for the user's domains",
+        "fetches mail from providers in `[fetch]`",
+    ),
     "XCLIENT": Row(
         "Postfix, XCLIENT_README",
         "to clients in `xclient`",
@@ -98,7 +104,6 @@ BESIDE = {
     "PROXY": "versions 1 and 2, from balancers in `proxy` ([behind a balancer](../proxy.md)).",
     "Implicit TLS": 'RFC 8314: listeners with `service = "submissions"` or `tls = "implicit"`; next hops on port 465.',
     "BURL": "RFC 4468: not offered, refused with 502.",
-    "ATRN": "RFC 2645: not offered, refused with 502.",
     "VRFY, EXPN": "RFC 5321 §3.5: answered with 252, unless a sink says otherwise.",
     "Verbs and mechanisms of your own": "a sink bound with `@on(Verb, verb=...)` or `@on(Auth, mechanism=...)` is offered in EHLO.",
 }

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
-from penstock.config import capturing, schema, sending, tracing
+from penstock.config import capturing, fetching, schema, sending, tracing
 from penstock.config.values import Duration, Rate, Secret, Size
 from penstock.events.catalog import CATALOG
 from penstock.events.message import Message
@@ -43,7 +43,8 @@ CONDITION_EXAMPLES = {
 TABLES: dict[str, type[Any]] = {
     "server": schema.ServerTable, "listener": schema.ListenerTable, "limits": schema.LimitsTable,
     "tls": schema.TlsTable, "auth": schema.AuthTable, "submission": schema.SubmissionTable, "retry": sending.RetryTable,
-    "relay": schema.RelayTable, "domain": schema.DomainTable, "route": sending.RouteTable, "delivery": sending.DeliveryTable,
+    "relay": schema.RelayTable, "domain": schema.DomainTable, "route": sending.RouteTable,
+    "fetch": fetching.FetchTable, "delivery": sending.DeliveryTable,
     "dns": sending.DnsTable, "notices": sending.NoticesTable, "binding": schema.BindingTable,
     "log": schema.LogTable, "capture": capturing.CaptureTable, "trace": tracing.TraceTable,
 }  # fmt: skip

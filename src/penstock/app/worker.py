@@ -40,6 +40,7 @@ from .administering import LiveBindings
 from .building import Ways, transport_settings
 from .capturing import Capturing
 from .encrypting import Encryption
+from .fetching import Fetching, FetchParts
 from .generations import GenerationParts, Generations
 from .listening import smtp_settings
 from .loading import Loaded
@@ -102,6 +103,10 @@ class Worker:
         self._host = SmtpHost(services)
         self._capturing = Capturing(self._host, place.number, self._log)
         self._listeners: dict[str, SmtpSettings] = {}
+        parts = FetchParts(
+            self._node, self._host, self._ways.targets, lambda: self._couriers[0].context, lambda name: self._listeners[name], self._log
+        )
+        self._fetching = Fetching(parts)
         self._encryption = Encryption(config)
         self._tls: dict[str, TlsServing | None] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -132,6 +137,7 @@ class Worker:
             self._servers.append(await serve(sock, partial(self._connection, name)))
         self._control = await self._serve_control()
         self._customers.clear()
+        self._fetch(self._config)
         self._tell(ServerStarted)
 
     def _connection(self, listener: str) -> Connection:
@@ -162,9 +168,15 @@ class Worker:
         self._capturing.take_up(config)
         self._tracing.take_up(config)
         self._ways.outbound = loaded.outbound
+        self._fetch(config)
         for transport, couriers in zip(self._transports, self._couriers, strict=True):
             transport.rebind(bindings, loaded.transport)
             couriers.rebind(bindings, DeliverySettings(loaded.outbound.hop))
+
+    def _fetch(self, config: Config) -> None:
+        """The first worker fetches mail from providers, for all."""
+        if self._place.number == 0:
+            self._fetching.take_up(config)
 
     async def _serve_control(self) -> ControlServer:
         """Opens the control socket."""
@@ -189,6 +201,7 @@ class Worker:
         """Ends: no new session, then no session, then no work under way, and then the spools."""
         deadline = time.monotonic() + seconds
         self._tell(ServerStopping)
+        self._fetching.stop()
         # New clients are told so meanwhile: the supervisor keeps the port open, and they would only wait.
         await self._host.drain(seconds)
         for server in self._servers:

@@ -16,6 +16,7 @@ from ..events.rule import Strings
 from ..mail.address import Address
 from .authenticating import check_auth
 from .capturing import check_capture
+from .fetching import check_fetching
 from .limiting import check_limits, check_networks
 from .listening import ListenerTable, check_service
 from .schema import BindingTable, Config, DomainTable, ServerTable
@@ -38,6 +39,7 @@ def check(config: Config) -> None:
     for name, limits in config.own_limits.items():
         check_limits(limits, f"{place}: listener.{name}.limits")
     check_sending(config, place)
+    check_fetching(config, place)
     check_submission(config, f"{place}: submission")
     check_capture(config.capture, place)
     check_trace(config.trace, place)

@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from .authenticating import AuthTable
 from .capturing import CaptureTable
 from .checks import check
+from .fetching import FetchTable
 from .limiting import LimitsTable
 from .listening import ListenerTable
 from .schema import BindingTable, Config, DomainTable, LogTable, RelayTable, ServerTable
@@ -30,7 +31,7 @@ from .values import Allowance, Duration, Endpoint, Moment, Percent, Rate, Secret
 T = TypeVar("T")
 _TABLES = (
     "server", "limits", "tls", "auth", "submission", "retry", "relay", "log", "dns", "delivery", "notices", "capture", "trace", "listener",
-    "domain", "route", "binding",
+    "domain", "route", "fetch", "binding",
 )  # fmt: skip
 
 
@@ -60,6 +61,7 @@ def load(path: Path) -> Config:
         trace=_table(raw, "trace", TraceTable, place),
         domains=_named(raw, "domain", DomainTable, place),
         routes=_named(raw, "route", RouteTable, place, path.absolute().parent),
+        fetches=_named(raw, "fetch", FetchTable, place),
         bindings=_list(raw, "binding", BindingTable, place),
         raw_bindings=raw.get("binding", []),
     )

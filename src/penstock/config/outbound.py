@@ -13,7 +13,7 @@ from ..delivery.mx import TargetSettings
 from ..delivery.resolver import ResolverSettings
 from ..delivery.settings import Credentials, HopLimits, HopSettings, HopTimeouts, TlsSettings
 from ..delivery.source import SourceAddresses
-from ..mail.nexthop import NextHop
+from ..mail.nexthop import ATRN, NextHop
 from ..queue.limits import DestinationLimits
 from ..queue.policy import Policies, RetryPolicy
 from ..queue.schedule import Schedule
@@ -37,6 +37,10 @@ def policy(table: RetryTable) -> RetryPolicy:
         tuple(map(float, table.glitch)),
         (float(table.delay_notice),) if table.delay_notice else (),
     )
+
+
+# Nothing that is said of other servers is meant for customers who fetch their mail.
+_FETCHED = RouteTable(schedule="on-demand")
 
 
 def policies(config: Config) -> Policies:
@@ -80,6 +84,8 @@ class Outbound:
         if found is not None:
             return found
         hop = NextHop.parse(bare)
+        if hop.kind == ATRN:
+            return _FETCHED
         return (self._of_domain(hop.host) if hop.mx else None) or self._rest
 
     def limits(self, queue: str) -> DestinationLimits:

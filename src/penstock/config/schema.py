@@ -15,6 +15,7 @@ from ..events.rule import Match
 from .authenticating import AuthTable
 from .capturing import CaptureTable
 from .controls import Breaker, Canary, Process
+from .fetching import FetchTable
 from .limiting import LimitsTable
 from .listening import ListenerTable
 from .securing import TlsTable
@@ -167,6 +168,7 @@ class Config:
         listeners: by name.
         domains: by name, in lower case.
         routes: by pattern, in lower case.
+        fetches: by next hop, in lower case.
         bindings: those of the file, in its order; ``sources`` knows of the others.
         raw_bindings: their tables as they were read.
         own_limits: of listeners that have such, by name.
@@ -189,6 +191,7 @@ class Config:
     listeners: list[ListenerTable]
     domains: dict[str, DomainTable]
     routes: dict[str, RouteTable]
+    fetches: dict[str, FetchTable]
     bindings: list[BindingTable]
     raw_bindings: list[dict[str, Any]]
     own_limits: dict[str, LimitsTable] = field(default_factory=dict)

@@ -231,6 +231,17 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         return self.why
 
+    def hand_over(self) -> asyncio.Transport | None:
+        """Leaves the connection to somebody else; None when it is lost, or more came than was read."""
+        transport = self._transport
+        if transport is None or self.is_lost or self.machine.pending:
+            return None
+        self._transport = None
+        self.machine.disconnect()
+        self._stop_timer()
+        transport.set_write_buffer_limits()
+        return transport
+
     def close(self) -> None:
         """Ends the connection in good order, after QUIT was answered or when nothing is at stake."""
         self.machine.disconnect()

@@ -40,6 +40,15 @@ class Session(Exchange):
         tls = self.remote.tls
         return not message.record.envelope.parameters.requiretls or (tls is not None and tls.verified)
 
+    def head_for(self, target: Target) -> None:
+        """Chooses where to connect to, as the settings say, for a session that has no message."""
+        settings = self.settings
+        self.target = target
+        self.tls_level = settings.tls.level
+        address = target.path or target.address
+        self.place = Place(address, target.port, settings.source.towards(address) if not target.path else "")
+        self._describe()
+
     async def connecting(self, target: Target, message: MessageWork) -> Trouble | None:
         """Chooses where to connect to, and asks the sinks about it (Connecting).
 
@@ -47,14 +56,10 @@ class Session(Exchange):
             target: the address whose turn it is.
             message: the first one that is to be sent, for conditions; nobody can edit it here.
         """
-        settings = self.settings
-        self.target = target
-        self.tls_level = settings.tls.level
+        self.head_for(target)
+        address = self.place.address
         if message.record.envelope.parameters.requiretls:
             self.tls_level = "verify"
-        address = target.path or target.address
-        self.place = Place(address, target.port, settings.source.towards(address) if not target.path else "")
-        self._describe()
         if not self.context.hooks.connecting:
             return None
         asked = Connecting(self.facts(message), address, target.port, self.place.source, self.tls_level)

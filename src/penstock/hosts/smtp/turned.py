@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,13 +69,12 @@ class Turned:
     @contextlib.asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[str]:
         """Opens the Unix socket behind which the customer is; its path. Raises OSError."""
-        server = await asyncio.start_unix_server(self._take, str(path))
+        server = await asyncio.start_unix_server(self._take, sock=_listening(path))
         try:
-            path.chmod(0o600)
             yield str(path)
         finally:
             server.close()
-            path.unlink(missing_ok=True)
+            _remove(path)
             if self._serving is not None:
                 self._serving.cancel()
 
@@ -136,3 +136,19 @@ class Turned:
                     return
                 else:
                     await self._came.wait()
+
+
+def _listening(path: Path) -> socket.socket:
+    """A Unix socket that is its owner's alone before anybody can connect."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)

@@ -113,6 +113,11 @@ class ClientMachine(ClientIntake):
         self._queue.append(EndOfData())
         self._state, self._ahead = ClientState.SENT, ClientState.READY
 
+    @property
+    def pending(self) -> int:
+        """How many octets came that no event was made of yet."""
+        return self._reader.pending
+
     def reset_after_tls(self) -> int:
         """Forgets what the server said before the handshake, as STARTTLS demands; EHLO comes next (RFC 3207 §4.2).
 
