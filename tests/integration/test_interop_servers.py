@@ -75,6 +75,21 @@ def test_a_busy_recipient_is_tried_again_until_it_is_given_up(tmp_path: Path) ->
         assert told(reports(tmp_path / "reports", 1))["busy@remote.example"][0] == "failed"
 
 
+@pytest.mark.parametrize("chunking", [True, False], ids=["bdat", "data"])
+def test_exim_answers_for_each_recipient_by_prdr(tmp_path: Path, chunking: bool) -> None:
+    """Without PRDR a message that one of them does not want would come back from nobody, or from all."""
+    with Exim() as receiver:
+        more = settings(literal(receiver.address)) + f"\n[delivery]\nchunking = {str(chunking).lower()}\n"
+        with Server(tmp_path, more=more) as server:
+            people = [f"{name}@remote.example" for name in ("alice", "full", "later", "bob")]
+            send(server, people, CONTENT, "BODY=8BITMIME")
+            assert outcome(server, people[0], "relayed")["reply"].startswith("250")
+            assert outcome(server, people[3], "relayed")["reply"].startswith("250")
+            assert "mailbox full" in outcome(server, people[1], "failed")["reply"]
+            assert "mailbox busy" in outcome(server, people[2], "deferred")["reply"]
+            wait_exact(receiver.mail, CONTENT)
+
+
 def test_what_they_relay_to_us_is_taken(kind: type[MailServer], tmp_path: Path) -> None:
     """Twenty messages and one of a megabyte, through the other server to a Maildir here."""
     maker = MessageMaker(3000)

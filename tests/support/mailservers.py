@@ -38,12 +38,20 @@ keep_environment =
 never_users =
 acl_smtp_rcpt = recipients
 acl_smtp_data = accept
+prdr_enable = true
+acl_smtp_data_prdr = each
 begin acl
 recipients:
   deny local_parts = unknown
     message = no such user
   defer local_parts = busy
     message = try again
+  accept
+each:
+  deny local_parts = full
+    message = mailbox full
+  defer local_parts = later
+    message = mailbox busy
   accept
 begin routers
 route:
@@ -141,7 +149,10 @@ class MailServer:
 
 
 class Exim(MailServer):
-    """Debian's exim4-daemon-light. Local parts ``unknown`` and ``busy`` are refused with 550 and 451, at any domain."""
+    """Debian's exim4-daemon-light. Local parts ``unknown`` and ``busy`` are refused with 550 and 451, at any domain.
+
+    With PRDR ``full`` and ``later`` are, when the content is known.
+    """
 
     name = "exim"
 

@@ -581,3 +581,87 @@ def test_how_long_to_wait_depends_on_what_is_outstanding() -> None:
     times = Timeouts()
     waits = [times.of(command) for command in (None, EHLO, MAIL, RCPT, Data(), Bdat(1), EndOfData(), Quit())]
     assert waits == [300, 300, 300, 300, 120, 600, 600, 20]
+
+
+PRDR_OFFER = b"250-mx.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 PRDR\r\n"
+PRDR_MAIL = Mail("MAIL FROM:<a@b> PRDR", Address("a", "b"))
+EACH = b"353 analysis has started\r\n"
+BUSY = b"450 4.2.1 Busy\r\n"
+
+
+def in_prdr(recipients: int, chunked: bool = False) -> ClientMachine:
+    """Content is sent to its end, for recipients that are each to be answered."""
+    machine = greeted(PRDR_OFFER)
+    said(machine, PRDR_MAIL, OK)
+    for _ in range(recipients):
+        said(machine, RCPT, OK)
+    if chunked:
+        machine.send(Bdat(1, last=True))
+        machine.content(b"x")
+    else:
+        said(machine, Data(), GO)
+        machine.begin_content()
+        machine.end_content()
+    machine.data_to_send()
+    return machine
+
+
+def answers(events: list[Event]) -> list[tuple[int | None, int]]:
+    assert all(isinstance(event, ContentAnswer) for event in events)
+    return [(event.recipient, event.reply.code) for event in events if isinstance(event, ContentAnswer)]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_with_prdr_each_recipient_is_answered_and_the_last_reply_lets_it_hold(chunked: bool) -> None:
+    machine = in_prdr(3, chunked)
+    assert heard(machine, EACH + OK + NO + BUSY) == []
+    assert answers(heard(machine, OK)) == [(0, 250), (1, 550), (2, 450)]
+    assert (machine.state, machine.outstanding) == (ClientState.READY, ())
+    # The next transaction has one answer again, if it did not ask for more.
+    said(machine, MAIL, OK)
+    said(machine, RCPT, OK)
+    said(machine, Data(), GO)
+    machine.begin_content()
+    machine.end_content()
+    assert answers(heard(machine, OK)) == [(None, 250)]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_with_prdr_nobody_has_it_when_the_last_reply_refuses(chunked: bool) -> None:
+    machine = in_prdr(2, chunked)
+    assert answers(heard(machine, EACH + OK + NO + BUSY)) == [(0, 450), (1, 550)]
+    assert machine.state is (ClientState.FAILED if chunked else ClientState.READY)
+
+
+def test_a_server_may_answer_for_all_at_once_in_spite_of_prdr() -> None:
+    assert answers(heard(in_prdr(2), OK)) == [(None, 250)]
+    assert answers(heard(in_prdr(2), NO)) == [(None, 550)]
+
+
+@pytest.mark.parametrize("cut", [b"", OK, OK + NO, OK + OK[:5]])
+def test_a_server_that_goes_before_the_last_reply_leaves_it_uncertain(cut: bytes) -> None:
+    machine = in_prdr(2)
+    heard(machine, EACH + cut)
+    machine.receive_data(b"")
+    assert heard(machine, b"") == [Closed(Ending.EOF, (EndOfData(),), Fate.UNCERTAIN)]
+
+
+@pytest.mark.parametrize("odd", [EACH + EACH, EACH + OK + GO, EACH + OK + OK + GO])
+def test_what_cannot_answer_for_a_recipient_ends_the_session(odd: bytes) -> None:
+    events = heard(in_prdr(2), odd)
+    assert [type(event) for event in events] == [Broken, Closed]
+    assert events[-1] == Closed(Ending.BROKEN, (EndOfData(),), Fate.UNCERTAIN)
+
+
+def test_without_prdr_a_353_means_nothing() -> None:
+    machine = in_content()
+    machine.end_content()
+    assert isinstance(heard(machine, EACH)[0], Broken)
+
+
+def test_a_recipient_that_prdr_answers_for_cannot_be_treated_as_accepted() -> None:
+    machine = greeted(PRDR_OFFER)
+    said(machine, PRDR_MAIL, OK)
+    said(machine, RCPT, NO)
+    with pytest.raises(LocalProtocolError):
+        machine.treat_as_accepted()

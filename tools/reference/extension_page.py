@@ -76,7 +76,9 @@ ROWS: dict[str, Row] = {
     "FUTURERELEASE": Row(
         "RFC 4865", "submission listeners; `[limits] future_release`", "held until its time", "was done here, and is not passed on"
     ),
-    "PRDR": Row("draft-hall-prdr-00", "always", "a reply for each recipient after the content", "not used"),
+    "PRDR": Row(
+        "draft-hall-prdr-00", "always", "a reply for each recipient after the content", "asked for where a message has several recipients"
+    ),
     "ETRN": Row(
         "RFC 1985",
         "to clients in `etrn`",

@@ -163,7 +163,8 @@ class Passage:
         wide = "SMTPUTF8" in offered and not all(r.address.is_ascii for r in self.attempt.left)
         try:
             age = self.session.context.server.now() - began(self.hop.record)
-            return mail_command(envelope.sender, envelope.parameters, self.parcel.facts(wide, age), offered)
+            facts = msgspec.structs.replace(self.parcel.facts(wide, age), several=len(self.attempt.left) > 1)
+            return mail_command(envelope.sender, envelope.parameters, facts, offered)
         except LocalProtocolError as error:
             self.attempt.fail(list(self.attempt.left), "5.1.7", str(error))
             return None

@@ -113,11 +113,6 @@ class ClientMachine(ClientIntake):
         self._queue.append(EndOfData())
         self._state, self._ahead = ClientState.SENT, ClientState.READY
 
-    @property
-    def pending(self) -> int:
-        """How many octets came that no event was made of yet."""
-        return self._reader.pending
-
     def reset_after_tls(self) -> int:
         """Forgets what the server said before the handshake, as STARTTLS demands; EHLO comes next (RFC 3207 §4.2).
 
@@ -140,15 +135,15 @@ class ClientMachine(ClientIntake):
 
         There is nothing for the other way: what the server granted it will act on, until RSET.
 
-        Raises: LocalProtocolError when the last event was no such refusal, or with LMTP for a RCPT, as it would not be answered for.
+        Raises: LocalProtocolError when the last event was no such refusal, or for a RCPT with LMTP or PRDR, as it would have no answer.
         """
-        refused, lmtp = self._refused, self._settings.protocol == "lmtp"
+        refused, each = self._refused, self._settings.protocol == "lmtp" or self._prdr
         if refused is None:
             raise self._misuse("treat_as_accepted")
         if isinstance(refused, Mail) and self._state is ClientState.READY:
             self._accepted = 0
             self._state = ClientState.MAIL
-        elif not isinstance(refused, Mail) and self._state in (ClientState.MAIL, ClientState.RCPT) and not lmtp:
+        elif not isinstance(refused, Mail) and self._state in (ClientState.MAIL, ClientState.RCPT) and not each:
             self._accepted += 1
             self._state = ClientState.RCPT
         else:

@@ -67,7 +67,8 @@ class ContentAnswer(msgspec.Struct, frozen=True):
     Args:
         command: EndOfData, or the last Bdat.
         reply: what the server said.
-        recipient: with LMTP the position among the accepted recipients, from 0; None when the reply is for all of them (RFC 2033 §4.2).
+        recipient: with LMTP and PRDR the position among the accepted recipients, from 0; None when the reply is for all of them
+            (RFC 2033 §4.2).
         cut: the text was longer than the limits and is not complete.
     """
 

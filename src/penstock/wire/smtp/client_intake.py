@@ -16,6 +16,8 @@ from .outgoing import Bdat, Continuation, Data, EndOfData, Hello, Mail, Outgoing
 from .replies import Heard
 
 _SHUTTING_DOWN = 421
+# "content analysis has started": an answer for each recipient follows (draft-hall-prdr-00).
+_EACH = 353
 
 
 class ClientIntake(ClientSession):
@@ -111,9 +113,15 @@ class ClientIntake(ClientSession):
             self._refused = command
 
     def _hear_content_answer(self, command: EndOfData | Bdat, heard: Heard) -> None:
+        if self._own is not None:
+            self._hear_own_answer(command, heard, self._own)
+            return
         granted = heard.reply.code // 100 == 2
         # A chunk before it failed, or nobody was to get it: then there is one answer, which cannot be a good one.
         in_vain = isinstance(command, Bdat) and (self._state is ClientState.FAILED or not self._accepted)
+        if heard.reply.code == _EACH and self._prdr and self._accepted and not in_vain:
+            self._own = []
+            return
         if (heard.reply.is_positive and not granted) or (granted and in_vain):
             self._break(f"{heard.reply.code} in answer to the content")
             return
@@ -127,6 +135,25 @@ class ClientIntake(ClientSession):
         self._answered = 0
         # After a refused BDAT only RSET says for sure that the transaction is over.
         self._lead(ClientState.READY if granted or each or isinstance(command, EndOfData) else ClientState.FAILED)
+
+    def _hear_own_answer(self, command: EndOfData | Bdat, heard: Heard, own: list[Heard]) -> None:
+        """With PRDR an answer for each recipient comes first, and the last one says whether they hold (draft-hall-prdr-00).
+
+        They are told when that is known: a server that goes away before it has taken responsibility for nothing yet.
+        """
+        granted = heard.reply.code // 100 == 2
+        if heard.reply.is_positive and not granted:
+            self._break(f"{heard.reply.code} among the answers for single recipients")
+            return
+        if len(own) < self._accepted:
+            own.append(heard)
+            return
+        for number, one in enumerate(own):
+            holds = one if granted or one.reply.code // 100 != 2 else heard
+            self._told.append(ContentAnswer(command, holds.reply, number, holds.cut))
+        self._own = None
+        self._queue.popleft()
+        self._lead(ClientState.READY if granted or isinstance(command, EndOfData) else ClientState.FAILED)
 
     def _hear_raw(self, digit: int) -> None:
         if digit != 3:
@@ -143,6 +170,8 @@ class ClientIntake(ClientSession):
             self._accepted += 1
         elif isinstance(command, (Hello, Mail, Reset)):
             self._accepted = 0
+            # Wherever it stands: a 353 means nothing else.
+            self._prdr = isinstance(command, Mail) and " PRDR" in command.line.upper() and "PRDR" in self._offered
         elif not self._accepted and (isinstance(command, Bdat) or (isinstance(command, Data) and self._settings.protocol == "lmtp")):
             # With LMTP nobody could say how many answers follow; SMTP knows what to do with a 354 in vain (RFC 2920 §3.1).
             self._break(f"{heard.reply.code} to {verb_of(command.line)} without a recipient")

@@ -49,6 +49,7 @@ class Facts(msgspec.Struct, frozen=True):
         utf8: its header, or one of the recipients that go with it, is beyond ASCII.
         age: seconds since it was received, for DELIVERBY.
         binary: it came as BODY=BINARYMIME, and was not converted since.
+        several: it is for more than one recipient, so that their answers may differ.
     """
 
     size: int | None = None
@@ -56,6 +57,7 @@ class Facts(msgspec.Struct, frozen=True):
     utf8: bool = False
     age: float = 0.0
     binary: bool = False
+    several: bool = False
 
 
 _Command = TypeVar("_Command", Mail, Rcpt)
@@ -212,6 +214,8 @@ def _add_treatment(words: list[str], parameters: MailParameters, facts: Facts, o
     servers that trust each other (RFC 4954 §5).
     """
     unmet = set()
+    if facts.several:
+        _add(words, "PRDR", "PRDR", offered)
     if parameters.requiretls:
         unmet |= _add(words, "REQUIRETLS", "REQUIRETLS", offered, Needs.TLS)
     if parameters.priority is not None:

@@ -13,7 +13,7 @@ from .client_parameters import Offered
 from .client_settings import ClientSettings
 from .client_state import MOVES, ClientState
 from .outgoing import Bdat, EndOfData, Mail, Outgoing, Rcpt, Reset
-from .replies import ReplyReader
+from .replies import Heard, ReplyReader
 
 CONTENT = (ClientState.GO_AHEAD, ClientState.CONTENT)
 
@@ -33,6 +33,8 @@ class ClientSession:
         "_offered",
         "_out",
         "_owed",
+        "_own",
+        "_prdr",
         "_queue",
         "_reader",
         "_refused",
@@ -56,6 +58,9 @@ class ClientSession:
         # The MAIL or RCPT whose refusal was the last thing heard.
         self._refused: Mail | Rcpt | None = None
         self._eof = False
+        # PRDR was asked for with MAIL; the answers for single recipients so far, None where there are none to come.
+        self._prdr = False
+        self._own: list[Heard] | None = None
         # Accepted recipients of the transaction; how many of them have their answer; octets of a BDAT that are still to come from the host.
         self._accepted = self._answered = self._owed = 0
 
