@@ -16,7 +16,8 @@ from events.harness import KeptLog
 from penstock import Sink
 from penstock.delivery import exchange
 from penstock.delivery.connection import Connection
-from penstock.delivery.couriers import CourierParts, Couriers
+from penstock.delivery.courier import CourierParts
+from penstock.delivery.couriers import Couriers
 from penstock.delivery.mx import Targets, TargetSettings
 from penstock.delivery.resolver import Resolver, ResolverSettings
 from penstock.delivery.settings import DeliverySettings, HopLimits, HopSettings, HopTimeouts

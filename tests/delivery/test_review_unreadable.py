@@ -8,7 +8,8 @@ from delivery.stand import hop_settings
 from events.harness import KeptLog
 from hosts.running import Running
 from penstock import Sink, on
-from penstock.delivery.couriers import CourierParts, Couriers
+from penstock.delivery.courier import CourierParts
+from penstock.delivery.couriers import Couriers
 from penstock.delivery.mx import Targets, TargetSettings
 from penstock.delivery.resolver import Resolver
 from penstock.delivery.settings import DeliverySettings

@@ -8,7 +8,8 @@ from typing import Self
 
 from ..config import Config
 from ..config.outbound import Outbound, policies, policy, resolver_settings, target_settings
-from ..delivery.couriers import CourierParts, Couriers
+from ..delivery.courier import CourierParts
+from ..delivery.couriers import Couriers
 from ..delivery.mx import Targets
 from ..delivery.resolver import Resolver
 from ..delivery.settings import DeliverySettings
