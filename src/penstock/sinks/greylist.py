@@ -70,6 +70,7 @@ _BATV = re.compile(r"prvs=(?:[0-9]{4}[0-9a-f]{6}=(.+)|(.+)=[0-9]{4}[0-9a-f]{6})"
 _BARRACUDA = re.compile(r"btv1==[^=]+==(.+)")
 # SRS: a hash and a day, then whom it was before; of an address that was forwarded twice the last forwarder comes first.
 _SRS = re.compile(r"srs(?:0[=+-]|1[=+-][^=]+=[^=]+==?)[^=]+=[^=]+=([^=]+)=(.+)")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WORD = re.compile(r"[^\W_]+")
 _HEX = re.compile(r"[0-9a-f]{6,}")
 _DIGITS = re.compile(r"[0-9]+")
@@ -387,7 +388,7 @@ def _plain(local: str) -> str:
     head, equals, tail = local.rpartition("=")
     if equals and "." in tail:
         local = head[: max(head.rfind(mark) for mark in "-=.") + 1] + "="
-    return _WORD.sub(lambda word: _number(word[0]), local)
+    return _WORD.sub(lambda word: _number(word[0]), _UUID.sub("#", local))
 
 
 def _number(word: str) -> str:
