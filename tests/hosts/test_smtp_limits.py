@@ -237,7 +237,7 @@ async def test_floods_of_commands_do_not_keep_others_waiting() -> None:
 
 async def test_a_client_that_does_not_even_read_goodbye_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection does not stay open until it reads."""
-    monkeypatch.setattr("penstock.hosts.smtp.connection.LINGER", 0.05)
+    monkeypatch.setattr("penstock.hosts.smtp.farewell.LINGER", 0.05)
     async with Running(sessions=SessionLimits(idle=0.05, idle_commands=0)) as server:
         client = await server.client()
         client.reader._transport.pause_reading()

@@ -18,6 +18,7 @@ from ...wire.tls import TlsFacts
 from .clock import SessionClock
 from .dialogue import ClientDialogue
 from .encryption import TlsLayer
+from .farewell import REASONS, SHUTTING_DOWN, TIMED_OUT, TOO_MANY, part
 from .host import SmtpHost, SmtpSettings
 from .opening import Opening
 from .session import SmtpSession
@@ -29,19 +30,6 @@ from .turned import Turned
 MAX_PENDING = 256 * 1024
 # Commands, or pieces of content, that one session may have handled before the others get their turn.
 QUANTUM = 100
-# How long a client that was sent away may take to read why.
-LINGER = 2.0
-_SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down")
-_TOO_MANY = Reply(421, "4.7.0", "Too many commands without a message")
-_TIMED_OUT = Reply(421, "4.4.2", "Timed out, closing the connection")
-_REASONS = {
-    Reason.QUIT: "quit",
-    Reason.EOF: "lost",
-    Reason.TOO_MANY_ERRORS: "too many errors",
-    Reason.CROSS_PROTOCOL: "dropped",
-    Reason.OUT_OF_STEP: "dropped",
-    Reason.DISCONNECTED: "dropped",
-}
 
 
 class Connection(asyncio.Protocol):
@@ -213,7 +201,7 @@ class Connection(asyncio.Protocol):
 
     def note_end(self, reason: Reason) -> None:
         """The machine is done: why, unless that is known already."""
-        self._ending = self._ending or _REASONS[reason]
+        self._ending = self._ending or REASONS[reason]
 
     def flush(self) -> None:
         """Sends what is queued, and closes when the machine is done."""
@@ -285,7 +273,7 @@ class Connection(asyncio.Protocol):
         """Ends the session at once."""
         if self.turned is not None:
             self.abort()
-        self.finish(_SHUTTING_DOWN, ending)
+        self.finish(SHUTTING_DOWN, ending)
         self.flush()
         if self._transport is not None:
             self._transport.abort()
@@ -298,7 +286,7 @@ class Connection(asyncio.Protocol):
             return
         if self._is_shaking_hands:
             self._tls.tls_failed("it took too long", "timeout")
-        self.finish(_TIMED_OUT, "timeout")
+        self.finish(TIMED_OUT, "timeout")
         self.flush()
 
     # How it works.
@@ -379,8 +367,8 @@ class Connection(asyncio.Protocol):
         # Each accepted recipient is one of the commands of a message that may still come.
         if not most or self._idled <= most + self._session.recipients:
             return False
-        self._session.note_refusal("", _TOO_MANY, "server")
-        self.finish(_TOO_MANY, "too many errors")
+        self._session.note_refusal("", TOO_MANY, "server")
+        self.finish(TOO_MANY, "too many errors")
         return True
 
     def _resume(self) -> None:
@@ -399,27 +387,12 @@ class Connection(asyncio.Protocol):
         """The server stops: between messages a session ends (RFC 5321 §3.8)."""
         if not self.host.draining or self._session is None or self._session.transaction is not None:
             return False
-        self.finish(_SHUTTING_DOWN, "shutdown")
+        self.finish(SHUTTING_DOWN, "shutdown")
         return True
 
     def _close(self, transport: asyncio.Transport) -> None:
-        """Closes, but so that a client in the middle of its octets can still read why.
-
-        A close with octets unread makes the kernel send a reset, which throws away the reply that the client has not read yet. So our
-        side is closed first, and what still comes is ignored for a moment.
-        """
-        if transport.is_closing() or self._lingering:
-            return
-        if self.layer is not None:
-            transport.write(self.layer.farewell())
-        if self._ending in ("quit", "lost"):
-            transport.close()
-        else:
-            self._lingering = True
-            transport.write_eof()
-        if self._lingering or transport.get_write_buffer_size():
-            # Nor may a client that never reads hold the connection open.
-            self._loop.call_later(LINGER, transport.abort)
+        if not transport.is_closing() and not self._lingering:
+            self._lingering = part(transport, self.layer, self._ending in ("quit", "lost"))
 
     def _go_on(self, waiting: Coroutine[Any, Any, None] | None, pumping: bool = False) -> None:
         """Waits for a decision in a task, or goes on at once when it was made."""
