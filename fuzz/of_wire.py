@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from penstock.errors import LocalProtocolError, RemoteProtocolError, SaslError
+from penstock.hosts.smtp.claims import VERBS, read_attributes
 from penstock.mail.address import Address
 from penstock.mail.envelope import MailParameters, Recipient
 from penstock.wire.client_hello import ClientHello
@@ -43,6 +44,19 @@ _TABLE = table_with(frozenset({"XQDEPTH"}), auth=True)
 _SCOPE = Scope(LIMITS, _SMTP.in_clear.offer, utf8=True)
 _STATES = (State.GREETING, State.READY, State.MAIL, State.RCPT, State.BDAT)
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+
+
+def claim(data: bytes) -> None:
+    """XCLIENT and XFORWARD say what may stand in a log line and a trace field, or are refused."""
+    for verb in sorted(VERBS):
+        try:
+            said = read_attributes(verb, data.decode("utf-8", "surrogateescape"))
+        except RemoteProtocolError as error:
+            assert error.code == 501
+            continue
+        assert said
+        assert all(len(value) <= 255 and value.isprintable() for value in said.values())
+        assert not said.get("PORT") or int(said["PORT"]) <= 65535
 
 
 def command(data: bytes) -> None:
@@ -289,6 +303,7 @@ def certificate(data: bytes) -> None:
 
 
 TARGETS = {
+    "claim": claim,
     "command": command,
     "smtp_server": smtp_server,
     "lmtp_server": lmtp_server,

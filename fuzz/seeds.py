@@ -54,6 +54,11 @@ def _seeds() -> dict[str, list[bytes]]:
         "next_hop": [b"mx:example.com:587", b"[2001:db8::1]:25", b"lmtp:unix:/run/x.sock", b"smtp:[a.example]", b"mx:example.com;bulk"],
         "report": [b"\2\x58" + _counted("5.1.1", "no such user\nmore", "rfc822;a@b", "a@b.example") + b"Subject: x\r\n\r\nbody\r\n"],
         "reply_out": [b"\1\xf4" + _counted("5.1.1") + b"no\r\n250 ok"],
+        "claim": [
+            b"ADDR=192.0.2.1 NAME=a.example PORT=25",
+            b"LOGIN=a+20b HELO=[IPv6:2001:db8::1] ADDR=IPV6:2001:db8::1",
+            b"NAME=[UNAVAILABLE]",
+        ],
         "command": [
             b"MAIL FROM:<a@b> SIZE=5",
             b'RCPT TO:<"x y"@b> ORCPT=rfc822;a+2Bb',

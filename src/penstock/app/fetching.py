@@ -26,7 +26,7 @@ from ..mail.nexthop import NextHop
 from ..observe.log import Log
 from ..wire.smtp.outgoing import raw
 
-# RFC 2645 §5.2.1: the timeout for the answer "MUST be at least 10 minutes to allow the provider time to process its mail queue".
+# RFC 2645 §5.2.1: a provider may take 10 minutes for the answer, to look through its queue.
 ANSWER = 600.0
 _TURNED, _NO_MAIL = 250, 453
 

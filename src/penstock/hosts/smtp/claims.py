@@ -73,6 +73,10 @@ def on_claim(session: SmtpSession, asked: wire.Verb) -> Step:
 def read_attributes(verb: str, argument: str) -> dict[str, str]:
     """The attributes of a command, decoded and checked, by upper-case name; "" for one that is not available.
 
+    Args:
+        verb: XCLIENT or XFORWARD.
+        argument: what follows it.
+
     Raises: RemoteProtocolError for what is none.
     """
     found: dict[str, str] = {}
@@ -104,6 +108,9 @@ def _checked(name: str, value: str) -> str:
             raise _bad("a source is none")
     elif name in ("NAME", "HELO") and not _HOST.fullmatch(value):
         raise _bad("a host name is none")
+    elif not value.isprintable():
+        # A user's name stands in the log, and with sinks.
+        raise _bad("a value has control characters")
     return value[:255]
 
 
