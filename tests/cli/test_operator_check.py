@@ -140,3 +140,38 @@ def test_a_condition_on_tls_that_never_holds_is_warned_of(tmp_path: Path, match:
     assert done.returncode == 0, done.stderr
     assert (f"binding.x.match.tls: {'the ' if 'speak TLS' in warned else ''}" in done.stderr) is bool(warned)
     assert warned in done.stderr
+
+
+RELAY = '[domain."office.example"]\nkind = "relay"\nrecipients = ["alice"]\n'
+PROVIDER = '[route."[odmr.example.net]:366"]\nuser = "acme"\npassword = "x"\ntls = "verify"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (RELAY + 'fetched_by = ["acme"]\n', 'domain."office.example".fetched_by: nobody can fetch it: no listener has atrn = true'),
+        ('[[listener]]\nname = "odmr"\naddress = "127.0.0.1:0"\natrn = true\n' + DOMAIN, "listener.odmr: nobody can log in"),
+        ('[[listener]]\nname = "odmr"\naddress = "127.0.0.1:0"\natrn = true\n' + DOMAIN, "listener.odmr.atrn: there is nothing to fetch"),
+    ],
+)
+def test_mail_that_nobody_could_fetch_is_warned_of(tmp_path: Path, more: str, words: str) -> None:
+    code, err = _check(tmp_path, more)
+    assert (code, words in err) == (0, True), err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (DOMAIN + 'fetched_by = ["acme"]\n', "mail of a local domain is delivered here"),
+        (RELAY + 'fetched_by = ["acme"]\n[route."office.example"]\nnext_hop = "[192.0.2.1]"\n', "sends its mail elsewhere"),
+        ('[fetch."odmr.example.net"]\n', "mail is fetched from a host over SMTP"),
+        ('[fetch."lmtp:[127.0.0.1]:24"]\n', "mail is fetched from a host over SMTP"),
+        ('[fetch."[odmr.example.net]:366"]\n', "a provider wants us to log in"),
+        (PROVIDER + '[fetch."[odmr.example.net]:366"]\nlistener = "none"\n', "there is no listener 'none' of service 'smtp'"),
+        (PROVIDER + '[fetch."[odmr.example.net]:366"]\nevery = "0s"\n', "it is at least one second"),
+        (PROVIDER + '[fetch."[odmr.example.net]:366"]\nevry = "1m"\n', "unknown key 'evry'"),
+    ],
+)
+def test_what_could_never_be_fetched_is_refused(tmp_path: Path, more: str, words: str) -> None:
+    code, err = _check(tmp_path, more)
+    assert (code, words in err) == (78, True), err

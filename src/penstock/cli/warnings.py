@@ -50,6 +50,7 @@ def _about_mail(config: Config) -> Iterator[str]:
     if "." not in config.server.hostname:
         yield f"server.hostname: {config.server.hostname!r} is no full name, such as 'mx.example.com'; other servers may mind"
     yield from _about_logins(config)
+    yield from _about_fetching(config)
     for domain in config.domains:
         if not domain.isascii():
             yield f'domain."{domain}": mail to its ASCII form, which begins with xn--, needs a [domain] of its own'
@@ -60,14 +61,23 @@ def _about_mail(config: Config) -> Iterator[str]:
 
 
 def _about_logins(config: Config) -> Iterator[str]:
-    """A listener at which nobody can log in takes no mail at all, when it is one for users."""
+    """A listener at which nobody can log in takes no mail at all, when it is one for users, and gives none to customers."""
     for listener in config.listeners:
-        if listener.service not in SERVICES:
+        if listener.service not in SERVICES and not listener.atrn:
             continue
         if not config.auth.stores and not config.bindings:
             yield f"listener.{listener.name}: nobody can log in: there are no [auth] stores, and no sink is bound"
         elif tls_policy(config.tls, listener) == "none" and not config.auth.without_tls:
             yield f"listener.{listener.name}: nobody can log in: that takes TLS, and there is no certificate"
+
+
+def _about_fetching(config: Config) -> Iterator[str]:
+    fetched = [name for name, table in config.domains.items() if table.fetched_by]
+    places = [listener.name for listener in config.listeners if listener.atrn]
+    for name in fetched if not places else []:
+        yield f'domain."{name}".fetched_by: nobody can fetch it: no listener has atrn = true'
+    for name in places if not fetched else []:
+        yield f"listener.{name}.atrn: there is nothing to fetch: no [domain] has fetched_by"
 
 
 def _about_what_goes_out(config: Config) -> Iterator[str]:
