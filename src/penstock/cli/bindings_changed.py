@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..errors import ConfigError
 from .assignments import assignments
 from .bindings_live import make
 from .exits import EX_USAGE, Stop, complain
+from .in_json import in_json
 
 
 def add(path: Path, name: str, sink: str, words: list[str], file: Path | None, replace: bool, as_json: bool) -> None:
@@ -85,7 +85,7 @@ def _make(path: Path, changes: list[Change], as_json: bool) -> None:
         rows = [
             {"binding": c.name, "changed": r.changed, "what": r.what, "notes": list(r.notes)} for c, r in zip(changes, results, strict=True)
         ]
-        typer.echo(json.dumps({"changes": rows, "server": server}, indent=2, ensure_ascii=False))
+        typer.echo(in_json({"changes": rows, "server": server}))
         return
     for result in results:
         _tell(result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import fields
@@ -28,6 +27,7 @@ from ..events.sink import settings_type
 from .bindings import rows, state_of
 from .bindings_live import ask_workers
 from .exits import EX_NOUSER, Stop, complain
+from .in_json import in_json
 from .listing import Layout, Row, show
 
 HISTORY = Layout(columns=("at", "by", "op", "binding", "keys"), narrow=("at", "by", "op", "binding", "keys"), fold=("keys",))
@@ -49,7 +49,7 @@ def show_one(path: Path, name: str, as_json: bool) -> None:
     one = _written(config, kept, name)
     facts = _facts(config, kept, one)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+        typer.echo(in_json(facts))
     else:
         _print(facts)
     if hidden:
@@ -134,11 +134,9 @@ def _print(facts: Mapping[str, Any]) -> None:
         typer.echo(f"  changed by {changed['by']} at {changed['at']}{keys}")
     for name, key in facts["keys"].items():
         if key["from"] != "default":
-            typer.echo(
-                f"  {name} = {json.dumps(key['value'], default=str, ensure_ascii=False)}{' (live)' if key['from'] == 'live' else ''}"
-            )
+            typer.echo(f"  {name} = {in_json(key['value'], None)}{' (live)' if key['from'] == 'live' else ''}")
     for name, value in (facts["settings"] or {}).items():
-        typer.echo(f"  settings.{name} = {json.dumps(value, default=str, ensure_ascii=False)}")
+        typer.echo(f"  settings.{name} = {in_json(value, None)}")
     for handler in facts["handlers"]:
         condition = f" when {handler['match']}" if handler["match"] else ""
         typer.echo(f"  handles {handler['event']} in {handler['handler']} ({handler['mode']}){condition}")

@@ -7,7 +7,6 @@ What is wrong is an error, and the same one that ``serve`` would end with. What 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from ..delivery.resolver import Resolver
 from ..errors import ConfigError, PenstockError
 from ..events.binding import Bindings
 from ..events.plug import Plug
+from .in_json import in_json
 from .tls_warnings import about_tls
 from .warnings import warnings
 
@@ -39,7 +39,7 @@ def check(path: Path, start: bool, as_json: bool) -> None:
     if start:
         asyncio.run(_start_and_stop(bound.plugs))
     if as_json:
-        typer.echo(json.dumps({"ok": True, **counts, "warnings": found}, indent=2, ensure_ascii=False))
+        typer.echo(in_json({"ok": True, **counts, "warnings": found}))
         return
     for warning in found:
         typer.echo(f"warning: {warning}", err=True)

@@ -6,7 +6,6 @@ not taken for false: a condition that depends on it is said to be open.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from ..mail.reply import Reply
 from .bindings import event_label, event_named, state_of
 from .bindings_live import Live, ask_workers
 from .exits import EX_NOINPUT, EX_USAGE, Stop
+from .in_json import in_json
 from .offline import printable
 from .pipes import quiet_pipe
 from .styles import bad, bold, dim, doubt, good
@@ -79,7 +79,7 @@ def explain(path: Path, supposed: Supposed, given: Given, event: str, as_json: b
     found = list(_judgements(bound, Moments(whole), whole, wanted, ask_workers(config)))
     with quiet_pipe():
         if as_json:
-            typer.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+            typer.echo(in_json([asdict(one) for one in found]))
         else:
             _write(found)
 

@@ -5,7 +5,6 @@ Field names are those of ``postqueue -j``, which scripts know; what Postfix has 
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..mail.message import with_edits
 from ..storage.base import Query
 from ..storage.embedded import EmbeddedSpool, tools
 from .exits import EX_DATAERR, complain
+from .in_json import in_json
 from .listing import Layout, Row, show
 from .offline import Kept, counted, find, folders, messages, printable, run
 
@@ -108,7 +108,7 @@ def show_one(path: Path, message: str, as_json: bool) -> None:
 
     row, header = run(path, work)
     if as_json:
-        typer.echo(json.dumps({**row, "header": header}, indent=2, ensure_ascii=False))
+        typer.echo(in_json({**row, "header": header}))
         return
     for name, value in row.items():
         if name == "recipients":
@@ -137,7 +137,7 @@ def show_check(path: Path, as_json: bool) -> None:
     problems = [line for report in reports.values() for line in report.problems]
     found = {name: sum(getattr(report, name) for report in reports.values()) for name in ("segments", "records", "files")}
     if as_json:
-        typer.echo(json.dumps({"ok": not problems, "workers": len(reports), **found, "problems": problems}, indent=2, ensure_ascii=False))
+        typer.echo(in_json({"ok": not problems, "workers": len(reports), **found, "problems": problems}))
     for line in problems if not as_json else []:
         complain(EX_DATAERR, line)
     if problems:

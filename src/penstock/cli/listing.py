@@ -5,12 +5,13 @@ The table is the only thing that needs rich, which costs 50 ms to import; so it 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import typer
+
+from .in_json import in_json
 
 Row = Mapping[str, object]
 
@@ -35,7 +36,7 @@ class Layout:
 def show(rows: Sequence[Row], layout: Layout, as_json: bool) -> None:
     """Writes rows to standard output."""
     if as_json:
-        typer.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        typer.echo(in_json(list(rows)))
     elif sys.stdout.isatty():
         _table(rows, layout)
     else:

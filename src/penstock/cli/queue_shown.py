@@ -7,7 +7,6 @@ once, and ``| head`` ends it.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import typer
 from ..admin.protocol import CatMessage, ControlError, Data, Detail, ListMessages, MessageRow, ShowMessage
 from ..config import load
 from .exits import EX_NOUSER, Stop
+from .in_json import in_json
 from .listing import Layout, Row, show
 from .offline import printable
 from .pipes import quiet_pipe
@@ -133,7 +133,7 @@ def show_one(path: Path, message: str, as_json: bool) -> None:
         fields = msgspec.to_builtins(detail)
         row = {name: value for name, value in fields["row"].items() if name != "re"}
         merged = {**row, "recipient_details": fields["recipients"], **fields["facts"], "header": detail.header}
-        typer.echo(json.dumps(merged, indent=2, ensure_ascii=False))
+        typer.echo(in_json(merged))
         return
     for name, value in {**_short_of_one(detail), **detail.facts}.items():
         if name in ("tried", "told", "received") and isinstance(value, int | float):

@@ -6,7 +6,6 @@ asked; when the first one fails, where only it can know, such as a sink that doe
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..config import Config, load, plugs
 from ..errors import ConfigError
 from ..events.binding import Bindings
 from .exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, Stop
+from .in_json import in_json
 from .workers import AwayError, Workers
 
 # A worker gives its sinks a minute to load, and each half a minute to start.
@@ -61,7 +61,7 @@ def run_reload(path: Path, as_json: bool) -> None:
         raise Stop(EX_CONFIG, f"{what}; {RUNS_ON}" if told else what, error.hint) from error
     outcome = reload_workers(config)
     if as_json:
-        typer.echo(json.dumps(_as_json(outcome), indent=2, ensure_ascii=False))
+        typer.echo(in_json(_as_json(outcome)))
     else:
         _show(outcome)
     _judge(config, outcome)

@@ -6,7 +6,6 @@ database asks it, and one that writes a file writes it. ``--without`` leaves suc
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from ..errors import PenstockError
 from ..observe.log import set_up
 from ..testing.virtual import VirtualLoop
 from .exits import EX_DATAERR, EX_NOINPUT, Stop, complain
+from .in_json import in_json
 from .replay_bound import candidates, todays
 from .replay_compare import Difference, differences, from_recording
 from .replay_side import Bound, Side
@@ -105,7 +105,7 @@ def replay(path: Path, options: Options) -> int:
                 _show(session, found, recorded if options.verbose or second is None else [])
     different = tally.different if second is not None else tally.changed
     if options.as_json:
-        typer.echo(json.dumps({**asdict(tally), "results": shown}, indent=2, ensure_ascii=False))
+        typer.echo(in_json({**asdict(tally), "results": shown}))
     else:
         typer.echo(_summary(tally, second is not None))
     return DIFFERENT if different else 0

@@ -5,7 +5,6 @@ The client is the standard library's, step by step, since its one-step ``sendmai
 
 from __future__ import annotations
 
-import json
 import re
 import smtplib
 import socket
@@ -17,6 +16,7 @@ import typer
 
 from ..mail.address import Address
 from .exits import EX_DATAERR, EX_NOUSER, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Stop, complain
+from .in_json import in_json
 from .letter import Letter
 
 _QUEUED = re.compile(r"queued as (\S+)")
@@ -187,7 +187,7 @@ def _report(route: Route, letter: Letter, result: Result, as_json: bool) -> int:
     refused = [(address, said) for address, said in result.recipients if not said.is_ok]
     codes = [said.exit_code for _, said in refused]
     if as_json:
-        typer.echo(json.dumps(_as_json(route, letter, result), indent=2, ensure_ascii=False))
+        typer.echo(in_json(_as_json(route, letter, result)))
     elif result.reply is not None and result.reply.is_ok:
         typer.echo(str(result.reply))
     for address, said in refused:

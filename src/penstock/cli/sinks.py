@@ -28,6 +28,7 @@ from ..events.secret import Secret
 from ..events.sink import Sink, settings_type
 from .bindings import conditions, event_label
 from .exits import EX_CONFIG, complain
+from .in_json import in_json
 from .listing import Layout, Row, show
 
 LAYOUT = Layout(columns=("sink", "events", "from", "what"), narrow=("sink", "events", "what"), fold=("events", "what"))
@@ -92,7 +93,7 @@ def _show_one(name: str, as_json: bool) -> None:
         "error": broken.what if broken is not None else "",
     }
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+        typer.echo(in_json(facts))
     else:
         _print(facts)
     if broken is not None:
@@ -168,7 +169,7 @@ def _written(value: object) -> str:
         return str(value).lower()
     if value is None:
         return "none"
-    return json.dumps(value, default=str, ensure_ascii=False)
+    return in_json(value, None)
 
 
 def _table_in(kind: Any) -> type[Any] | None:

@@ -6,7 +6,6 @@ most. A running server is only asked to write down what it has.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from ..observe.trace_entries import Entry
 from ..observe.trace_reading import Traced, lately, story
 from .assignments import assignments
 from .exits import EX_NOPERM, EX_NOUSER, EX_TEMPFAIL, EX_USAGE, Stop, complain
+from .in_json import in_json
 from .listing import Layout, Row, show
 from .offline import printable
 from .pipes import quiet_pipe
@@ -51,7 +51,7 @@ def show_story(path: Path, wanted: str, as_json: bool) -> None:
         raise Stop(EX_NOUSER, f"there is no trace of {printable(wanted)[:60]!r}", _why_none(config))
     with quiet_pipe():
         if as_json:
-            typer.echo(json.dumps([_plain(entry) for entry in entries], indent=2, ensure_ascii=False))
+            typer.echo(in_json([_plain(entry) for entry in entries]))
         else:
             write_story(name, entries)
 
@@ -75,7 +75,7 @@ def change_tracing(path: Path, action: str, match: Sequence[str], seconds: str, 
     workers = Workers(config)
     rows = told(lambda: [answer for answer in workers.each(question) if isinstance(answer, TracingRow)])
     if as_json:
-        typer.echo(json.dumps([msgspec.to_builtins(row) for row in rows], indent=2))
+        typer.echo(in_json([msgspec.to_builtins(row) for row in rows]))
         return
     for row in rows:
         typer.echo(f"{row.worker}: {_state(row)}")
