@@ -206,6 +206,9 @@ class Courier:
                 # What is left of the session waits until the results are recorded: a crash meanwhile would send the message again.
                 return
             if not session.over:
+                if session.is_spent:
+                    # There is nothing wrong with the server: those who are left go there in a session of their own.
+                    attempt.targets = None
                 continue
             await self._end_session()
             if worn and session.replies == 0:
@@ -284,6 +287,8 @@ class Courier:
                 session.abandon()
         attempt.connected += session.connection.time() - began
         self._born, self._served = session.connection.time(), 0
+        if self.loan is None:
+            session.most_mails = session.machine.offered.limit("MAILMAX") or sys.maxsize
         if trouble is not None:
             self._log_session(session, trouble.text)
         return session, trouble
@@ -374,12 +379,11 @@ class Courier:
 
     def _is_worn(self, session: Session) -> bool:
         """True when a session takes no further message."""
-        most = session.machine.offered.limit("MAILMAX") or sys.maxsize
         if self.loan is not None:
             # There is no other connection to go on with, and the customer waits for all of it.
-            return not session.look() or self._served >= most
-        age = session.connection.time() - self._born
-        return not session.look() or self._served >= min(session.settings.limits.messages, most) or age >= session.settings.limits.age
+            return not session.look() or self._served >= (session.machine.offered.limit("MAILMAX") or sys.maxsize)
+        age, limits = session.connection.time() - self._born, session.settings.limits
+        return not session.look() or session.is_spent or self._served >= limits.messages or age >= limits.age
 
     def _is_out_of_use(self) -> bool:
         """True when the connection that was lent takes no further message, and there is no other."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import MappingProxyType
@@ -34,6 +35,14 @@ class Session(Exchange):
     """One session; ``open`` first, then deliveries, then ``quit``."""
 
     tls_level: TlsLevel = "may"
+    # MAIL commands said, and how many the server takes: it counts transactions, of which one message may need several (RFC 9422 §4.1).
+    mails = 0
+    most_mails = sys.maxsize
+
+    @property
+    def is_spent(self) -> bool:
+        """True when the server takes no further transaction in this session."""
+        return self.mails >= self.most_mails
 
     def serves(self, message: MessageWork) -> bool:
         """Whether a message may go over this session, which was made for another one (RFC 8689 §4.2.1)."""

@@ -71,7 +71,7 @@ async def deliver(session: Session, attempt: Attempt) -> None:
 async def _transactions(passage: Passage) -> None:
     """As many transactions as it takes, since a server may take fewer recipients at a time than there are (RFC 5321 §4.5.3.1.10)."""
     attempt, session = passage.attempt, passage.session
-    while attempt.left and not session.over:
+    while attempt.left and not session.over and not session.is_spent:
         before = len(attempt.left)
         attempt.pause()
         await Transaction(passage).run()
@@ -127,6 +127,7 @@ class Transaction:
         session, passage = self._session, self._passage
         hooks = session.context.hooks
         alone = bool(hooks.response)
+        session.mails += 1
         await self._put(passage.mail)
         if alone:
             await self._settle()
