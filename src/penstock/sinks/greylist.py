@@ -16,10 +16,10 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from penstock import Address, Sink, on
@@ -89,6 +89,7 @@ class GreylistSettings:
         keep: seconds for which who has passed is remembered after the last use.
         clients: after so many messages that were sent again, a client network waits no more; 0 for never.
         most: rows of triplets; when there are more, the oldest that never passed are forgotten.
+        exempt: addresses and networks of clients that need not wait, e.g. one's own, and large senders who come from many networks.
     """
 
     database: Path
@@ -97,6 +98,7 @@ class GreylistSettings:
     keep: float = 35 * 86400.0
     clients: int = 5
     most: int = 1_000_000
+    exempt: list[str] = field(default_factory=list)
 
 
 class _Step(Enum):
@@ -128,7 +130,7 @@ class _Triplet:
 class Greylist(Sink[GreylistSettings]):
     """Lets a recipient wait until the client comes again; not who has logged in, nor mail for a postmaster.
 
-    Raises: ValueError for times and numbers that nothing could pass with.
+    Raises: ValueError for times and numbers that nothing could pass with, and for a network that is none.
     """
 
     def __init__(self, settings: GreylistSettings) -> None:
@@ -139,6 +141,7 @@ class Greylist(Sink[GreylistSettings]):
             raise ValueError("keep: a number of seconds above 0")
         if settings.clients < 0 or settings.most < 1:
             raise ValueError("clients: 0 or more; most: 1 or more")
+        self._exempt = [ip_network(text, strict=False) for text in settings.exempt]
         self._exact = min(_EXACT, settings.keep / 100)
         self._file = _File(settings.database)
         self._failed = self._cleaned = float("-inf")
@@ -162,7 +165,7 @@ class Greylist(Sink[GreylistSettings]):
     def check(self, event: RcptTo) -> Defer | None:
         """Waits for the disk, so it is a plain ``def`` and runs in a thread. The clock is the server's: when the message began."""
         session, message, recipient = event.session, event.message, event.recipient.address
-        network = "" if session.user or recipient.is_postmaster else network_of(session.client_ip)
+        network = "" if session.user or recipient.is_postmaster else network_of(session.client_ip, self._exempt)
         if not network:
             return None
         text = f"{network}\n{one_of_all(message.sender)}\n{str(recipient).lower()}"
@@ -356,14 +359,16 @@ class _File:
                 connection.close()
 
 
-def network_of(client_ip: str) -> str:
-    """The /24 or the /64 of a client, as large senders try again from another address of it; "" for what is no address."""
+def network_of(client_ip: str, exempt: Iterable[IPv4Network | IPv6Network] = ()) -> str:
+    """The /24 or the /64 of a client, as large senders try again from another address of it; "" for what is no address, or exempt."""
     try:
         address = ip_address(client_ip.partition("%")[0])
     except ValueError:
         return ""
     if address.version == 6 and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
+    if any(address in network for network in exempt):
+        return ""
     return str(ip_network((int(address), 24 if address.version == 4 else 64), strict=False))
 
 
