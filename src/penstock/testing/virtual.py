@@ -201,6 +201,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.hold(future)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Ends the threads of the loop; one of its own, which asyncio tells nobody of, waits for them."""
+        ended: asyncio.Future[None] = self.create_future()
+        self.hold(ended)
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            ended.set_result(None)
+
     async def settled(self, condition: Callable[[], bool] = lambda: True) -> None:
         """Goes on to an instant at which nothing is left to do, and this is so; without a condition that is the present one."""
         future: asyncio.Future[None] = self.create_future()
