@@ -18,7 +18,7 @@ _WORD = re.compile(r"=\?([!-<>@-~]{1,40})\?([bBqQ])\?([!->@-~]{0,75})\?=")
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
 # What ends a line, or means something to a terminal, has no business in the text of a field: a sink that writes the value into another
 # header would write a field that a stranger made up.
-_BREAKS = re.compile(r"[\x00-\x08\n-\x1f\x7f\x85\u2028\u2029]+")
+_BREAKS = re.compile(r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]+")
 # Values longer than this are shown as they were written: nobody reads them, and decoding costs more than reading.
 MAX_DECODED = 16 * 1024
 # Python keeps a note of every name of a codec that it was ever asked for, so a stranger's names are compared with those that there are.
