@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 import ssl
+from asyncio.subprocess import DEVNULL, PIPE
 from typing import Any
 
 import pytest
 import structlog
 
-from hosts.running import until
+from hosts.running import Running, until
 from hosts.secured import Raw, from_the_first_octet, plain_hello, secured, serving, trusting, upgraded
 from penstock import Sink, on
 from penstock.events import SessionEnded, StartTls
 from penstock.hosts.smtp.encryption import TlsLayer
 from penstock.hosts.smtp.host import SessionLimits
+from support.needs import needs, program
 
 
 class Ended(Sink):
@@ -305,3 +308,66 @@ async def test_a_name_that_is_not_ascii_does_no_harm(capfd: pytest.CaptureFixtur
             client.close()
             await until(lambda: not server.host.sessions, "the session to end")
         assert all("\n" not in str(value) for line in lines for value in line.values())
+
+
+class Deaf:
+    """Stands between a client and the server, and takes nothing of the server's while ``reads`` is not set."""
+
+    def __init__(self, server: Running) -> None:
+        self._server = server
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.came = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, self._server.address)
+        down, up = await asyncio.open_connection(sock=sock, limit=2048)
+        answers = asyncio.create_task(self._answers(down, writer))
+        while data := await reader.read(65536):
+            up.write(data)
+            self.came.set()
+        answers.cancel()
+        up.close()
+        writer.close()
+
+    async def _answers(self, down: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await self.reads.wait() and (data := await down.read(2048)):
+            writer.write(data)
+
+
+async def test_a_client_that_asks_for_new_keys_and_never_reads_is_not_listened_to() -> None:
+    """Each request for new keys is answered (RFC 8446 §4.6.3): who sends nothing else, and reads nothing, could fill the memory."""
+    needs("openssl")
+    openssl = program("openssl") or ""
+    async with secured(tls=serving(implicit=True)) as server:
+        between = Deaf(server)
+        async with await asyncio.start_server(between.serve, "127.0.0.1", 0) as relay:
+            place = "127.0.0.1:{}".format(relay.sockets[0].getsockname()[1])
+            client = await asyncio.create_subprocess_exec(
+                openssl, "s_client", "-connect", place, "-tls1_3", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+            )
+            assert client.stdin is not None and client.stdout is not None
+            await asyncio.wait_for(client.stdout.readuntil(b"220 "), 10.0)
+            between.reads.clear()
+            try:
+                (connection,) = server.host._connections
+                transport = connection._transport
+                assert transport is not None
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                transport.set_write_buffer_limits(2048)
+                for _ in range(3000):
+                    between.came.clear()
+                    client.stdin.write(b"K\n")
+                    await asyncio.wait_for(between.came.wait(), 5.0)
+                assert connection._choked
+                assert transport.get_write_buffer_size() < 4096
+                assert not transport.is_reading()
+                between.reads.set()
+                client.stdin.write(b"NOOP\r\n")
+                assert b"250 2.0.0" in await asyncio.wait_for(client.stdout.readuntil(b"250 2.0.0"), 10.0)
+            finally:
+                client.kill()
+                await client.wait()

@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._held = False
         self._choked = False
-        self._stopped_reading = False
+        self._stopped_reading = self._held_back = False
         self._task: asyncio.Task[None] | None = None
         self._ending = ""
         self._lingering = False
@@ -141,9 +141,7 @@ class Connection(asyncio.Protocol):
             self.dialogue.serve()
         elif not self._busy:
             self._pump()
-        # Who does not read what TLS itself has to say is not listened to either: it could go on for ever.
-        if self.machine.pending >= MAX_PENDING or (self._choked and self.layer is not None):
-            self._hold_back()
+        self._mind_reading()
 
     def eof_received(self) -> bool:
         if self._lingering:
@@ -175,9 +173,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._choked = True
+        self._mind_reading()
 
     def resume_writing(self) -> None:
         self._choked = False
+        self._mind_reading()
         if self.turned is not None:
             self.turned.let_write()
         if not self._busy:
@@ -231,9 +231,9 @@ class Connection(asyncio.Protocol):
         return not self._choked
 
     def hold_back(self, really: bool) -> None:
-        """Reads no more octets, or reads on."""
-        if self._transport is not None and not self._transport.is_closing():
-            (self._transport.pause_reading if really else self._transport.resume_reading)()
+        """Reads no more octets for who has them now, or reads on."""
+        self._held_back = really
+        self._mind_reading()
 
     def begin_tls(self) -> None:
         """From here on all octets are of TLS: first of a handshake, which has a time of its own."""
@@ -316,10 +316,7 @@ class Connection(asyncio.Protocol):
             self._fail(error)
         self.flush()
         self._set_deadline()
-        if self._stopped_reading and self.machine.pending < MAX_PENDING:
-            self._stopped_reading = False
-            if self._transport is not None:
-                self._transport.resume_reading()
+        self._mind_reading()
 
     def _go_through(self) -> None:
         machine, session = self.machine, self._session
@@ -439,7 +436,14 @@ class Connection(asyncio.Protocol):
         else:
             self.clock.command_has_begun()
 
-    def _hold_back(self) -> None:
-        if not self._stopped_reading and self._transport is not None:
-            self._stopped_reading = True
-            self._transport.pause_reading()
+    def _mind_reading(self) -> None:
+        """Reads no more octets while too many wait, or reads on.
+
+        Nor is anybody listened to who does not read what TLS itself has to say: each request for new keys (RFC 8446 §4.6.3) is answered,
+        whether or not there is a command in it.
+        """
+        stop = self.machine.pending >= MAX_PENDING or (self._choked and self.layer is not None) or self._held_back
+        transport = self._transport
+        if stop is not self._stopped_reading and transport is not None and not transport.is_closing():
+            self._stopped_reading = stop
+            (transport.pause_reading if stop else transport.resume_reading)()
