@@ -345,11 +345,12 @@ async def test_a_client_that_asks_for_new_keys_and_never_reads_is_not_listened_t
     async with secured(tls=serving(implicit=True)) as server:
         between = Deaf(server)
         async with await asyncio.start_server(between.serve, "127.0.0.1", 0) as relay:
-            place = "127.0.0.1:{}".format(relay.sockets[0].getsockname()[1])
+            place = f"127.0.0.1:{relay.sockets[0].getsockname()[1]}"
             client = await asyncio.create_subprocess_exec(
                 openssl, "s_client", "-connect", place, "-tls1_3", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
             )
-            assert client.stdin is not None and client.stdout is not None
+            assert client.stdin is not None
+            assert client.stdout is not None
             await asyncio.wait_for(client.stdout.readuntil(b"220 "), 10.0)
             between.reads.clear()
             try:
